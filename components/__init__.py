@@ -1,0 +1,1 @@
+"""TFX components of memefly: contracts and thin shells over the `memefly` package."""

@@ -1,0 +1,1 @@
+"""CaptionExampleGen: a canonical data set to TFRecords of Examples, bad records to a quarantine."""

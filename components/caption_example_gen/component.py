@@ -1,0 +1,68 @@
+"""CaptionExampleGen: the contract.
+
+    example_gen = CaptionExampleGen(data, shares={"train": 8, "val": 1, "eval": 1})
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact, channel, component_spec, standard_artifacts
+
+from components.caption_example_gen import executor
+from memefly import images
+from memefly.datasets import records
+from memefly.provenance import code_digest
+
+
+class Quarantine(artifact.Artifact):
+    """A folder with `quarantine.jsonl` (what was left out and why, a line each) and `summary.json` (counts)."""
+
+    TYPE_NAME = "Quarantine"
+
+
+class CaptionExampleGenSpec(component_spec.ComponentSpec):
+    PARAMETERS = {
+        "data": component_spec.ExecutionParameter(type=str),
+        # What the data set holds, captions and pictures: the cache is keyed by it.
+        "fingerprint": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),  # a digest of the sources, for the cache too
+        "shares": component_spec.ExecutionParameter(type=str),
+        "max_pixels": component_spec.ExecutionParameter(type=int),
+        "max_quarantined": component_spec.ExecutionParameter(type=float),
+    }
+    INPUTS: dict = {}
+    OUTPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "quarantine": component_spec.ChannelParameter(type=Quarantine),
+    }
+
+
+class CaptionExampleGen(base_beam_component.BaseBeamComponent):
+    """Reads a canonical data set and writes one Example a picture, in the splits train, val and eval."""
+
+    SPEC_CLASS = CaptionExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        data: str,
+        shares: Mapping[str, float],
+        max_pixels: int = images.MAX_PIXELS,
+        max_quarantined: float = 0.1,
+    ):
+        """`shares` are relative sizes of the splits, for pictures whose split the data set does not name; more than
+        the share `max_quarantined` of bad records fails the component."""
+        super().__init__(
+            CaptionExampleGenSpec(
+                data=data,
+                fingerprint=records.fingerprint(data),
+                code=code_digest("components/caption_example_gen", "memefly/datasets/records.py", "memefly/images.py"),
+                shares=json.dumps(dict(shares)),
+                max_pixels=max_pixels,
+                max_quarantined=max_quarantined,
+                examples=channel.Channel(type=standard_artifacts.Examples),
+                quarantine=channel.Channel(type=Quarantine),
+            )
+        )

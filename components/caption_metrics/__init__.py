@@ -1,0 +1,1 @@
+"""TFMA metrics over captions."""

@@ -1,0 +1,1 @@
+"""What TFX's Trainer runs here: the attention captioner, W&B, the exported model."""

@@ -1,0 +1,100 @@
+"""The `run_fn` of Trainer: transformed Examples in, SavedModel out."""
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+import memefly
+from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+from memefly import encoders, provenance, tracking
+from memefly.decoding import DecodingConfig
+from memefly.encoders import EncoderConfig
+from memefly.export import Captioner, export
+from memefly.networks import NetworkConfig
+from memefly.standardize import Standardizer
+from memefly.text import Vocabulary
+from memefly.training import Examples, TrainingConfig, train
+
+log = logging.getLogger("memefly.trainer")
+
+HISTORY = "history.json"
+
+
+def run_fn(fn_args) -> None:
+    """Trains, and exports to `fn_args.serving_model_dir`; the learning curve goes to `fn_args.model_run_dir`.
+
+    `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the sources, which keys
+    TFX's cache and the checkpoints).
+    """
+    config = fn_args.custom_config
+    root = Path(config["root"])
+    encoder = encoders.load(EncoderConfig(**config["encoder"]))
+    training, network = TrainingConfig(**config["training"]), NetworkConfig(**config["network"])
+    decoding = DecodingConfig(**config["decoding"])
+
+    transform = tft.TFTransformOutput(fn_args.transform_output)
+    vocabulary_file = transform.vocabulary_file_by_name(VOCABULARY)
+    vocabulary = Vocabulary.load(vocabulary_file)
+    standardizer = Standardizer(*feature_statistics(transform, encoder.feature_shape))
+    examples = Examples(
+        train=_files(fn_args.train_files),
+        val=_files(fn_args.eval_files),
+        feature_shape=encoder.feature_shape,
+        max_length=config["text"]["max_length"],
+    )
+    checkpoints = root / "checkpoints" / _key(config, fn_args.transform_output)
+
+    with tracking.Run(root, job_type="train", config={k: v for k, v in config.items() if k != "root"}) as run:
+
+        def on_event(name: str, values: dict) -> None:
+            if name == "start":
+                log.info("%(steps)d steps at most, %(parameters)d parameters", values)
+            elif name == "step":
+                run.log({k: values[k] for k in ("loss", "learning_rate")}, step=values["step"])
+            elif name == "epoch":
+                scalars = {k: v for k, v in values.items() if k != "samples"}
+                run.log(scalars, step=values["step"])
+                run.log_captions("samples", values["samples"], step=values["step"])
+                log.info(
+                    "epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f (best %(best_bleu4).3f)  "
+                    "%(captions_per_second).0f captions/s",
+                    values,
+                )
+
+        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event)
+        run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
+
+    model_run = Path(fn_args.model_run_dir)
+    model_run.mkdir(parents=True, exist_ok=True)
+    (model_run / HISTORY).write_text(json.dumps(result.history, indent=2) + "\n", encoding="utf-8")
+    manifest = {
+        "memefly": memefly.__version__,
+        "git": provenance.git_commit(),
+        "encoder": {"name": encoder.name, "digest": encoder.digest, "image_size": encoder.image_size},
+        "config": {k: config[k] for k in ("text", "network", "training", "decoding")},
+        "vocabulary": {"size": len(vocabulary), "sha256": _sha256(vocabulary_file)},
+        "metrics": {"val": result.metrics},
+        "versions": provenance.versions(),
+    }
+    captioner = Captioner(encoder, standardizer, result.network, vocabulary_file, decoding)
+    export(captioner, fn_args.serving_model_dir, manifest)
+
+
+def _files(patterns: list[str]) -> list[str]:
+    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _key(config: dict, transform_output: str) -> str:
+    """Names the checkpoints of this very training: another recipe or other data never resumes from them."""
+    relevant = {k: config[k] for k in ("encoder", "encoder_digest", "network", "training", "text", "code")}
+    relevant["transform"] = transform_output
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

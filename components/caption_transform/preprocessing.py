@@ -1,0 +1,79 @@
+"""The `preprocessing_fn` of Transform, and how its statistics are read back.
+
+Analysed on `train` alone: words and channel statistics of the other splits are never seen.
+"""
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from memefly import text
+
+VOCABULARY = "captions"
+
+
+def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
+    """Raw features to what the Trainer reads.
+
+    `custom_config`: `max_length` (tokens with `<s>` and `</s>`), `min_count` (occurrences that make a word) and
+    `max_words` (0: no limit).
+
+    - tokens: sparse int64 (B, n * max_length), row-major (n captions, max_length);
+    - pooled: float32 (B, D), the mean over positions of the standardised features;
+    - features, captions, image, image_id: as they came.
+    """
+    captions = tf.RaggedTensor.from_sparse(inputs["captions"])  # (B, n)
+    words = text.tokenize_graph(captions.values)  # (N, words)
+    vocabulary = tft.vocabulary(
+        words.to_sparse(),
+        vocab_filename=VOCABULARY,
+        frequency_threshold=custom_config["min_count"],
+        top_k=custom_config["max_words"] or None,
+        reserved_tokens=list(text.RESERVED_TOKENS),
+    )
+    tokens = text.encode_graph(
+        captions.values,
+        lambda ragged: tft.apply_vocabulary(ragged, vocabulary, default_value=text.UNKNOWN_ID),
+        custom_config["max_length"],
+    )  # (N, max_length)
+    features_bytes, image = inputs["features"].values, inputs["image"].values  # (B,): one each, though not by schema
+    channels = tf.cast(inputs["features_shape"].values[-1], tf.int32)
+    features = tf.cast(tf.io.decode_raw(features_bytes, tf.float16), tf.float32)
+    features = tf.reshape(features, [tf.shape(features_bytes)[0], -1, channels])  # (B, L, D)
+    flat = tf.reshape(features, [-1, channels])  # (B * L, D)
+    mean = tft.mean(flat, reduce_instance_dims=False)
+    std = tf.sqrt(tft.var(flat, reduce_instance_dims=False))
+    std = tf.where(std > 0, std, tf.ones_like(std))
+    return {
+        "tokens": tf.RaggedTensor.from_row_lengths(
+            tf.reshape(tokens, [-1]), captions.row_lengths() * custom_config["max_length"]
+        ).to_sparse(),  # a ragged output would be stored under another name than its own
+        "pooled": (tf.reduce_mean(features, axis=1) - mean) / std,
+        "features": features_bytes,
+        "captions": inputs["captions"],
+        "image": image,
+        "image_id": inputs["image_id"],
+    }
+
+
+def feature_statistics(output: tft.TFTransformOutput, feature_shape) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation float32 (D,) of every channel over `train`.
+
+    Transform keeps analysed values as constants inside its graph and hands out only functions of its inputs. `pooled`
+    is affine in the features, (x - mean) / std, so what it says of a picture that is 0 everywhere and of one that
+    is 1 everywhere gives both back.
+    """
+    layer = output.transform_features_layer()
+
+    def pooled(value: float) -> np.ndarray:
+        features = np.full(feature_shape, value, np.float16)
+        one = {
+            "features": tf.sparse.from_dense([[features.tobytes()]]),
+            "features_shape": tf.sparse.from_dense(tf.constant([feature_shape], tf.int64)),
+        }
+        return layer(one)["pooled"].numpy()[0].astype(np.float64)
+
+    at_zero, at_one = pooled(0.0), pooled(1.0)
+    std = 1.0 / (at_one - at_zero)
+    return (-at_zero * std).astype(np.float32), std.astype(np.float32)

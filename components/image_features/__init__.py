@@ -1,0 +1,1 @@
+"""ImageFeatures: pictures through the frozen encoder, each distinct one once, ever."""

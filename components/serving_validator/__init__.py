@@ -1,0 +1,1 @@
+"""ServingValidator: the exported model, loaded and queried in a process that knows only TensorFlow."""

@@ -1,0 +1,51 @@
+"""ServingValidator's executor: starts `replay` and turns its verdict into an InfraBlessing."""
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+log = logging.getLogger("memefly.serving")
+
+BLESSED, NOT_BLESSED = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
+REASON = "reason"
+
+
+class Executor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        self._log_startup(input_dict, output_dict, exec_properties)
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        examples = artifact_utils.get_split_uri(input_dict["examples"], "eval")
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        reason = replay(
+            path_utils.serving_model_path(model.uri),
+            examples,
+            exec_properties["pictures"],
+            exec_properties["timeout"],
+        )
+        folder = Path(blessing.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / (NOT_BLESSED if reason else BLESSED)).write_text(reason, encoding="utf-8")
+        blessing.set_int_custom_property("blessed", 0 if reason else 1)
+        blessing.set_string_custom_property(REASON, reason)
+        if reason:
+            log.warning("not servable: %s", reason)
+
+
+def replay(model: str, examples: str, pictures: int, timeout: int) -> str:
+    """Why the model cannot be served; empty if it can."""
+    command = [sys.executable, "-m", "components.serving_validator.replay", model, examples, str(pictures)]
+    # Run from the folder above the package, so that -m finds it wherever the caller stands.
+    home = Path(__file__).parents[2]
+    try:
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {timeout} seconds"
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -1,0 +1,1 @@
+"""Tracking: W&B lineage and tables, and the gallery that the report shows."""

@@ -1,0 +1,1 @@
+"""VersionPusher: a blessed model to a numbered version folder, whole or not at all, once."""

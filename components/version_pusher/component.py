@@ -1,0 +1,51 @@
+"""VersionPusher: the contract.
+
+    pusher = VersionPusher(model=…, model_blessing=…, infra_blessing=…, evaluation=…, destination="root/serving/captioner")
+
+Unlike TFX's Pusher, which copies file by file into the final folder: the version appears by one rename, a push that
+was killed leaves nothing a server could pick up, a push that is repeated finds its own version and adds none, and
+`memefly.json` gains what the Evaluator measured.
+"""
+from __future__ import annotations
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.version_pusher import executor
+
+
+class VersionPusherSpec(component_spec.ComponentSpec):
+    PARAMETERS = {"destination": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+    }
+    OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class VersionPusher(base_component.BaseComponent):
+    """Pushes to DESTINATION/<Unix time>; the artifact says `pushed` (0 or 1), `pushed_destination`, `pushed_version`."""
+
+    SPEC_CLASS = VersionPusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: channel.BaseChannel,
+        model_blessing: channel.BaseChannel,
+        infra_blessing: channel.BaseChannel,
+        evaluation: channel.BaseChannel,
+        destination: str,
+    ):
+        super().__init__(
+            VersionPusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                evaluation=evaluation,
+                destination=destination,
+                pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

@@ -1,0 +1,11 @@
+"""memefly: learns to write captions for pictures, and ships a model only when it has earned it.
+
+The knowledge of the project lives in this package: it imports no TFX and works as a library.
+"""
+import os
+
+__version__ = "0.1.0"
+
+# tensorflow_transform 1.16 knows Keras 2 only, and TensorFlow decides at its first import which Keras it is.
+# Every way into TensorFlow in this project leads through this package, so this is the one place.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

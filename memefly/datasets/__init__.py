@@ -1,0 +1,1 @@
+"""Data sets: the canonical one (`records`), importers that write it, and the sample memes."""

@@ -1,0 +1,176 @@
+"""The canonical data set: a folder with `captions.jsonl`, one picture a line, and the pictures.
+
+    {"image": "images/a.jpg", "captions": ["…", "…"], "group": "futurama-fry", "split": "train"}
+
+    >>> for line in read_lines(folder):
+    ...     record = parse(line)          # RecordError: what is wrong with the line
+
+Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
+`split` may be missing. `schemas/dataset.schema.json` is the schema of a line.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jsonschema
+
+from memefly import text
+from memefly.errors import DataError
+
+CAPTIONS_FILE = "captions.jsonl"
+SCHEMA = Path(__file__).parents[2] / "schemas" / "dataset.schema.json"
+SPLITS = ("train", "val", "eval")
+REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
+
+
+class RecordError(DataError):
+    """A line of captions.jsonl that cannot be used; `reason` is one of `REASONS`."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Line:
+    number: int
+    content: str
+
+
+@dataclass(frozen=True)
+class Record:
+    image: str
+    captions: tuple[str, ...]
+    group: str = ""
+    split: str = ""
+    line: int = 0
+    dropped: tuple[str, ...] = field(default=())  # captions without a word in them
+
+
+def captions_file(folder: str | Path) -> Path:
+    """Where the captions of a data set are. Raises `DataError` if it is none."""
+    folder = Path(folder)
+    path = folder / CAPTIONS_FILE
+    if not path.is_file():
+        what = "is not a folder" if not folder.is_dir() else f"has no {CAPTIONS_FILE}"
+        raise DataError(
+            f"{folder} {what}. A data set is a folder with {CAPTIONS_FILE} and pictures; "
+            "`memefly import` makes one from other formats, `memefly sample` draws one."
+        )
+    return path
+
+
+def read_lines(folder: str | Path) -> Iterator[Line]:
+    """The lines of a data set that are not blank, numbered from 1. Bytes that are no UTF-8 stay visible as U+FFFD."""
+    with captions_file(folder).open(encoding="utf-8-sig", errors="replace") as lines:
+        for number, content in enumerate(lines, start=1):
+            if content.strip():
+                yield Line(number, content)
+
+
+@functools.lru_cache(maxsize=1)
+def _validator() -> jsonschema.protocols.Validator:
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def parse(line: Line) -> Record:
+    """Raises `RecordError` for a line that is no record. Captions without a word are dropped and remembered."""
+    try:
+        value = json.loads(line.content)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RecordError("broken_json", f"line {line.number} is not JSON ({error})") from None
+    problem = jsonschema.exceptions.best_match(_validator().iter_errors(value))
+    if problem is not None:
+        where = "".join(f".{p}" if isinstance(p, str) else f"[{p}]" for p in problem.absolute_path)
+        reason = "no_captions" if where.startswith(".captions") or "'captions'" in problem.message else "not_a_record"
+        raise RecordError(reason, f"line {line.number}{where and ' at '}{where}: {problem.message[:200]}")
+    image = value["image"]
+    if os.path.isabs(image) or ".." in Path(image).parts or "\0" in image:
+        raise RecordError("bad_path", f"line {line.number}: image must be a path inside the data set, got {image!r}")
+    captions = [c.encode("utf-8", "replace").decode("utf-8").strip() for c in value["captions"]]  # lone surrogates
+    kept = tuple(dict.fromkeys(c for c in captions if text.tokenize(c)))
+    if not kept:
+        raise RecordError("no_captions", f"line {line.number}: no caption has a word in it")
+    dropped = tuple(c for c in captions if not text.tokenize(c))
+    return Record(image, kept, value.get("group", ""), value.get("split", ""), line.number, dropped)
+
+
+def split_of(image_id: str, shares: dict[str, float]) -> str:
+    """The side of a picture: by the hash of its bytes, so that it is the same in every run and every data set.
+
+    `shares` are relative sizes by split name, such as {"train": 8, "val": 1, "eval": 1}.
+    """
+    position = int(hashlib.sha256(f"split/{image_id}".encode()).hexdigest()[:15], 16) / 16**15
+    total, reached = sum(shares.values()), 0.0
+    for name, share in shares.items():
+        reached += share / total
+        if position < reached:
+            return name
+    return next(reversed(shares))
+
+
+def fingerprint(folder: str | Path) -> str:
+    """Changes when the captions or any picture they name changes: content of the one, size and time of the others."""
+    digest = hashlib.sha256(captions_file(folder).read_bytes())
+    for line in read_lines(folder):
+        try:
+            image = parse(line).image
+        except RecordError:
+            continue
+        try:
+            stat = os.stat(Path(folder) / image)
+            digest.update(f"{image}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+        except (OSError, ValueError):
+            digest.update(f"{image}\0missing\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+class DatasetWriter:
+    """Writes a canonical data set; the folder appears whole or not at all.
+
+    >>> with DatasetWriter(out) as writer:
+    ...     writer.add("a.jpg", data, ["a cat"], group="cats")
+    """
+
+    def __init__(self, out: str | Path):
+        self.out = Path(out)
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise DataError(f"{self.out} is already there and not empty; choose another folder or remove it")
+        self._partial = self.out.with_name(f".{self.out.name}.partial-{os.getpid()}")
+        self._names: dict[str, bytes] = {}
+        self.pictures = self.captions = 0
+
+    def __enter__(self) -> DatasetWriter:
+        (self._partial / "images").mkdir(parents=True)
+        self._lines = (self._partial / CAPTIONS_FILE).open("w", encoding="utf-8")
+        return self
+
+    def add(self, name: str, data: bytes, captions: Iterable[str], *, group: str = "", split: str = "", **extra):
+        """One picture with its captions; one picture may come again under another split with other captions."""
+        safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "picture"
+        digest = hashlib.sha256(data).digest()
+        if self._names.setdefault(safe, digest) != digest:
+            raise DataError(f"two different pictures are called {name!r}")
+        (self._partial / "images" / safe).write_bytes(data)
+        record = {"image": f"images/{safe}", "captions": list(captions)}
+        record |= {k: v for k, v in {"group": group, "split": split, **extra}.items() if v}
+        self._lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.pictures, self.captions = len(self._names), self.captions + len(record["captions"])
+
+    def __exit__(self, kind, error, trace) -> None:
+        import shutil
+
+        self._lines.close()
+        if kind is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            return
+        if self.out.exists():
+            self.out.rmdir()
+        os.replace(self._partial, self.out)

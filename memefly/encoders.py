@@ -1,0 +1,243 @@
+"""Frozen picture encoders: where their weights come from, their digest, and pictures to features.
+
+    >>> encoder = load(EncoderConfig(weights="random"))
+    >>> encoder.encode(pictures)                 # float32 (B, 299, 299, 3) in [-1, 1] to float16 (B, h, w, D)
+
+Three sources of weights:
+
+- `imagenet`: InceptionV3 (Szegedy et al., arXiv 1512.00567) up to `mixed10` with the ImageNet weights that Keras gives
+  out, downloaded once and checked against their published MD5;
+- `random`: InceptionV3 with weights drawn from a fixed seed (He et al., arXiv 1502.01852), for tests and for the
+  offline demo. Never chosen silently;
+- a path: any Keras model file or SavedModel from float32 (B, H, W, 3) in [-1, 1] to (B, h, w, D).
+
+Features are float16: that halves the store, and training and serving both read what was rounded once.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from memefly import images
+from memefly.errors import EncoderError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+log = logging.getLogger(__name__)
+
+INCEPTION_V3_SIZE = (299, 299)
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"  # as published in keras.applications.inception_v3
+_RANDOM_RECIPE = "inception-v3/he-normal/1"
+FLOAT16_MAX = 65504.0
+
+
+class EncoderConfig(BaseModel):
+    """Which encoder, and how many pictures it takes at a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: str = Field("imagenet", description="imagenet | random | path of a Keras model file or SavedModel")
+    seed: int = Field(0, description="of the `random` weights")
+    batch_size: int = Field(32, ge=1, description="pictures an encoder call; 8 to 32 are equally fast on a CPU")
+    imagenet_url: str = Field(IMAGENET_URL, description="where `imagenet` is downloaded from, such as a mirror")
+    cache_dir: str = Field("~/.cache/memefly", description="where downloads are kept")
+
+
+def name(config: EncoderConfig) -> str:
+    """A short name for people: `inception_v3/imagenet`, `inception_v3/random-0` or the file's name."""
+    if config.weights == "imagenet":
+        return "inception_v3/imagenet"
+    if config.weights == "random":
+        return f"inception_v3/random-{config.seed}"
+    return Path(config.weights).name
+
+
+def digest(config: EncoderConfig) -> str:
+    """SHA-256 over the weights (the file's bytes, or what they are made from) and the picture preprocessing.
+
+    Needs no TensorFlow, so a pipeline can be keyed by it before anything is loaded. Raises `EncoderError` where a
+    path leads nowhere.
+    """
+    content = hashlib.sha256(images.PREPROCESSING.encode())
+    if config.weights == "imagenet":
+        content.update(f"imagenet {IMAGENET_MD5}".encode())
+    elif config.weights == "random":
+        content.update(f"{_RANDOM_RECIPE} seed {config.seed}".encode())
+    else:
+        path = _existing(config.weights)
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for file in files:
+            content.update(f"\0{file.relative_to(path.parent)}\0".encode())
+            with file.open("rb") as stream:
+                for block in iter(functools.partial(stream.read, 1 << 20), b""):
+                    content.update(block)
+    return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder. `model` is callable on float32 (B, H, W, 3); `feature_shape` is (h, w, D)."""
+
+    name: str
+    digest: str
+    model: tf.Module
+    image_size: tuple[int, int]
+    feature_shape: tuple[int, int, int]
+
+    def features(self, pictures: tf.Tensor) -> tf.Tensor:
+        """Graph op: float32 (B, H, W, 3) in [-1, 1] to float16 (B, h, w, D)."""
+        import tensorflow as tf
+
+        features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
+        return tf.cast(tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX), tf.float16)
+
+    @functools.cached_property
+    def encode(self):
+        """`features` as a compiled graph with the weights folded in, for bulk work."""
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        @tf.function(input_signature=[tf.TensorSpec([None, *self.image_size, 3], tf.float32)], autograph=False)
+        def encode(pictures):
+            return self.features(pictures)
+
+        # Frozen weights let grappler fold batch normalisation into the convolutions and oneDNN fuse the ReLUs.
+        frozen = convert_variables_to_constants_v2(encode.get_concrete_function())
+        return lambda pictures: frozen(tf.convert_to_tensor(pictures))[0]
+
+    def encode_bytes(self, data: list[bytes]) -> np.ndarray:
+        """Encoded pictures to features: B byte strings to float16 (B, h, w, D)."""
+        import tensorflow as tf
+
+        return self.encode(self._preprocess(tf.constant(data, tf.string))).numpy()
+
+    @functools.cached_property
+    def _preprocess(self):
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec([None], tf.string)]
+        return tf.function(lambda data: images.preprocess_batch(data, self.image_size), input_signature=signature)
+
+
+def load(config: EncoderConfig) -> Encoder:
+    """Loads (for `imagenet`: downloads, once) the weights. Raises `EncoderError` with what to do."""
+    if config.weights == "imagenet":
+        model = _inception_v3()
+        model.load_weights(imagenet_weights(config))
+    elif config.weights == "random":
+        model = _inception_v3()
+        _seed_weights(model, config.seed)
+    else:
+        model = _load_path(_existing(config.weights))
+    size, shape = _shapes(model, config.weights)
+    model.trainable = False
+    return Encoder(name(config), digest(config), model, size, shape)
+
+
+def _inception_v3():
+    import tf_keras
+
+    return tf_keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(*INCEPTION_V3_SIZE, 3))
+
+
+def _seed_weights(model, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # He's variance keeps the scale of activations over 94 layers. Batch normalisation stays at its start, so that
+    # no other weight is random.
+    weights = [
+        (rng.standard_normal(w.shape, np.float32) * np.sqrt(2.0 / np.prod(w.shape[:-1]))).astype(np.float32)
+        if w.ndim == 4
+        else w
+        for w in model.get_weights()
+    ]
+    model.set_weights(weights)
+
+
+def imagenet_weights(config: EncoderConfig) -> str:
+    """Path of the checked ImageNet weights, downloaded if they are not there yet."""
+    import tf_keras
+
+    folder = Path(config.cache_dir).expanduser()
+    try:
+        return tf_keras.utils.get_file(
+            "inception_v3_notop.h5", config.imagenet_url, file_hash=IMAGENET_MD5, cache_dir=folder, cache_subdir="."
+        )
+    except Exception as error:  # get_file raises bare Exception for what the network does, ValueError for the hash
+        if isinstance(error, ValueError):
+            (folder / "inception_v3_notop.h5").unlink(missing_ok=True)
+        raise EncoderError(
+            f"the ImageNet weights could not be had from {config.imagenet_url} ({error}). Check the network, set "
+            "encoder.imagenet_url to a mirror, put the file at "
+            f"{folder / 'inception_v3_notop.h5'} (MD5 {IMAGENET_MD5}), or give encoder.weights a model file of your own"
+        ) from error
+
+
+def _existing(weights: str) -> Path:
+    path = Path(weights).expanduser()
+    if not path.exists():
+        raise EncoderError(
+            f"encoder.weights is {weights!r}: no such file or folder. Expected imagenet, random, or the path of a "
+            "Keras model file or SavedModel"
+        )
+    return path
+
+
+def _load_path(path: Path):
+    import tensorflow as tf
+    import tf_keras
+
+    try:
+        if path.is_file():
+            return tf_keras.models.load_model(path, compile=False)
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # h5py, zipfile and TensorFlow each raise their own
+        raise EncoderError(f"{path} does not load as a Keras model file or SavedModel: {error}") from error
+    signature = loaded.signatures.get("serving_default") if hasattr(loaded, "signatures") else None
+    if signature is None:
+        raise EncoderError(f"{path}: the SavedModel has no signature serving_default")
+    return _SavedModelEncoder(loaded, signature, str(path))
+
+
+def _SavedModelEncoder(loaded, signature, path: str):
+    """A SavedModel with one picture input and one feature output, dressed as a Keras model."""
+    import tensorflow as tf
+
+    class SavedModelEncoder(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.loaded = loaded
+            inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+            if len(inputs) != 1 or len(outputs) != 1:
+                raise EncoderError(
+                    f"{path}: expected one input and one output, got {sorted(inputs)} and {sorted(outputs)}"
+                )
+            ((self._input, spec),), ((self._output, out),) = inputs.items(), outputs.items()
+            self.input_shape, self.output_shape, self.trainable = tuple(spec.shape), tuple(out.shape), False
+
+        def __call__(self, pictures, training=False):
+            return signature(**{self._input: pictures})[self._output]
+
+    return SavedModelEncoder()
+
+
+def _shapes(model, weights: str) -> tuple[tuple[int, int], tuple[int, int, int]]:
+    wanted = "float32 (B, H, W, 3) to (B, h, w, D), all but B fixed"
+    shapes = model.input_shape, model.output_shape
+    for shape in shapes:
+        if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
+            raise EncoderError(f"encoder {weights}: expected {wanted}, got {shapes[0]} to {shapes[1]}")
+    if shapes[0][3] != 3:
+        raise EncoderError(f"encoder {weights}: expected {wanted}, got {shapes[0][3]} input channels")
+    return tuple(shapes[0][1:3]), tuple(shapes[1][1:])

@@ -1,0 +1,82 @@
+"""The exceptions of memefly.
+
+    MemeflyError             exit 1
+    ├── UsageError           exit 2   something that the user wrote is wrong
+    │   ├── ConfigError               a key or a value of the configuration
+    │   ├── DataError                 a data set, a caption file, a picture
+    │   │   ├── PictureError          one picture (carries a short reason code)
+    │   │   └── QuarantineError       too many records of a data set are bad (carries them)
+    │   ├── EncoderError              encoder weights: not there, not what they say, not fitting
+    │   └── ModelError                an exported model: not there, incomplete, of another make
+    ├── AnomalyError         exit 1   the data contradicts its schema
+    ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
+    └── PipelineError        exit 1   a component failed
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+
+class MemeflyError(Exception):
+    """Root of everything that memefly raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(MemeflyError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class DataError(UsageError):
+    pass
+
+
+class PictureError(DataError):
+    """A picture that cannot be used; `reason` is one of `memefly.images.REASONS`."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
+class QuarantineError(DataError):
+    """More of a data set is bad than the configuration allows; `entries` says what and why."""
+
+    def __init__(self, entries: Sequence[dict], records: int, allowed: float):
+        self.entries = list(entries)
+        counts = ", ".join(f"{n} {reason}" for reason, n in Counter(e["reason"] for e in entries).most_common())
+        first = "; ".join(f"{e['source']}: {e['detail']}" for e in self.entries[:3])
+        super().__init__(
+            f"{len(self.entries)} of {records} records are bad, more than the {allowed:.0%} that "
+            f"data.max_quarantined allows ({counts}). The first: {first}. "
+            "Mend the data, or raise data.max_quarantined if losing them is right."
+        )
+
+
+class EncoderError(UsageError):
+    pass
+
+
+class ModelError(UsageError):
+    pass
+
+
+class AnomalyError(MemeflyError):
+    pass
+
+
+class TrainingError(MemeflyError):
+    pass
+
+
+class PipelineError(MemeflyError):
+    """A component failed; `component` names it and `__cause__` is what it raised."""
+
+    def __init__(self, component: str, message: str):
+        super().__init__(message)
+        self.component = component

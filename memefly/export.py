@@ -1,0 +1,224 @@
+"""The exported model: a SavedModel from picture bytes to captions, and the same thing read back.
+
+    >>> export(captioner, folder, manifest)
+    >>> model = load(folder)
+    >>> model.caption([picture.data])            # [[Caption("a cat on a mat", -0.41), …]]
+
+Signatures (B pictures, K captions each, T tokens, h x w positions):
+
+- `serving_default`: image_bytes string (B,) to caption string (B,), score float32 (B,), captions string (B, K),
+  scores float32 (B, K), best first;
+- `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption;
+- `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples.
+
+Beside `saved_model.pb`: the vocabulary among the assets, warm-up requests where TensorFlow Serving looks for them
+(`assets.extra/tf_serving_warmup_requests`, a TFRecord of PredictionLog), and `memefly.json`, which says what the model
+is: configuration, digests, metrics, commit.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from memefly import images, text
+from memefly.decoding import DecodingConfig, beam_search
+from memefly.encoders import Encoder
+from memefly.errors import ModelError
+from memefly.networks import Network
+from memefly.standardize import Standardizer
+
+MANIFEST = "memefly.json"
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+MODEL_NAME = "captioner"
+SIGNATURES = ("serving_default", "explain", "evaluate")
+_WARMUP_BATCHES = (1, 2, 4)
+
+
+class Captioner(tf.Module):
+    """Picture bytes to captions, all in one graph."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        standardizer: Standardizer,
+        network: Network,
+        vocabulary_file: str | Path,
+        decoding: DecodingConfig,
+    ):
+        super().__init__(name="captioner")
+        self.encoder_model = encoder.model
+        self.standardizer, self.network = standardizer, network
+        self._encoder, self._decoding = encoder, decoding
+        # Attached to this object, the table and its file are saved with it and initialised by every loader.
+        line_to_word = tf.lookup.TextFileInitializer(
+            str(vocabulary_file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
+            tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
+        )  # fmt: skip
+        self.words = tf.lookup.StaticHashTable(line_to_word, default_value=text.UNKNOWN)
+
+    def _spell(self, ids: tf.Tensor) -> tf.Tensor:
+        return self.words.lookup(tf.cast(ids, tf.int64))
+
+    def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them."""
+        return self._encoder.features(images.preprocess_batch(image_bytes, self._encoder.image_size))
+
+    def caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Float16 (B, h, w, D) to what `serving_default` returns."""
+        decoded = beam_search(self.network, self.standardizer(features), self._decoding)
+        captions = text.decode_graph(decoded.tokens, self._spell)  # (B, K)
+        return {
+            "caption": captions[:, 0],
+            "score": decoded.scores[:, 0],
+            "captions": captions,
+            "scores": decoded.scores,
+        }
+
+    def _caption(self, image_bytes):
+        return self.caption_features(self.features(image_bytes))
+
+    def _explain(self, image_bytes):
+        decoded = beam_search(self.network, self.standardizer(self.features(image_bytes)), self._decoding)
+        tokens, alphas = decoded.tokens[:, 0], decoded.alphas[:, 0]  # (B, T), (B, T, L)
+        h, w, _ = self._encoder.feature_shape
+        shape = tf.concat([tf.shape(tokens), [h, w]], axis=0)
+        words = tf.where(tf.equal(tokens, text.PAD_ID), "", self._spell(tokens))
+        return {"tokens": words, "alphas": tf.reshape(alphas, shape)}
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        def function(method, argument):
+            return tf.function(method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)])
+
+        return {
+            "serving_default": function(lambda image_bytes: self._caption(image_bytes), "image_bytes"),
+            "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
+            "evaluate": function(lambda image: self._caption(image), "image"),
+        }
+
+
+def export(captioner: Captioner, folder: str | Path, manifest: dict) -> None:
+    """Writes the SavedModel with its manifest and warm-up requests; `manifest` gains the digest of the weights."""
+    folder = Path(folder)
+    tf.saved_model.save(captioner, str(folder), signatures=captioner.signatures())
+    write_warmup(folder, _warmup_pictures())
+    write_manifest(folder, {**manifest, "signatures": list(SIGNATURES), "digest": model_digest(folder)})
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over the weights, the graph and the vocabulary of a SavedModel; names and times do not enter."""
+    content = hashlib.sha256()
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    for name in sorted(reader.get_variable_to_shape_map()):
+        value = reader.get_tensor(name)
+        if isinstance(value, np.ndarray):  # the object graph is a string: it names objects, and says nothing of them
+            content.update(name.encode() + value.tobytes())
+    for asset in sorted((folder / "assets").iterdir()):
+        content.update(asset.name.encode() + asset.read_bytes())
+    return content.hexdigest()
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """What `memefly.json` says. Raises `ModelError` where the folder holds no exported model."""
+    path = Path(folder) / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not a model of memefly: no {MANIFEST} in it. Expected a version folder such as "
+            "ROOT/serving/captioner/1700000000, or the captioner folder above it"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} is damaged ({error})") from None
+
+
+def _warmup_pictures() -> list[bytes]:
+    """One grey picture in each format that comes most: JPEG and PNG."""
+    pictures = []
+    for format in ("JPEG", "PNG"):
+        out = io.BytesIO()
+        Image.new("RGB", (256, 256), (127, 127, 127)).save(out, format=format)
+        pictures.append(out.getvalue())
+    return pictures
+
+
+def write_warmup(folder: Path, pictures: Sequence[bytes]) -> None:
+    """Requests that TensorFlow Serving replays before it calls the model ready, for several batch sizes."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    (folder / WARMUP).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+        for size in _WARMUP_BATCHES:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = MODEL_NAME
+            request.model_spec.signature_name = "serving_default"
+            batch = [pictures[i % len(pictures)] for i in range(size)]
+            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(batch, dtype=tf.string))
+            log = prediction_log_pb2.PredictLog(request=request)
+            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+# --- reading it back --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Caption:
+    text: str
+    score: float
+
+
+class ExportedModel:
+    """A loaded SavedModel; what a client of TensorFlow Serving would see, in this process."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.manifest = folder, read_manifest(folder)
+        try:
+            self._loaded = tf.saved_model.load(str(folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"{folder} does not load as a SavedModel: {error}") from error
+        missing = [name for name in SIGNATURES if name not in self._loaded.signatures]
+        if missing:
+            raise ModelError(f"{folder} lacks the signatures {missing}; it has {sorted(self._loaded.signatures)}")
+
+    def predict(self, image_bytes: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Raw `serving_default` on encoded pictures fit for the graph (see `memefly.images.canonical`)."""
+        signature = self._loaded.signatures["serving_default"]
+        return {k: v.numpy() for k, v in signature(image_bytes=tf.constant(list(image_bytes), tf.string)).items()}
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16) -> list[list[Caption]]:
+        """The K best captions of every picture, best first."""
+        captions = []
+        for start in range(0, len(image_bytes), batch_size):
+            out = self.predict(image_bytes[start : start + batch_size])
+            captions += [
+                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row)]
+                for row in zip(out["captions"], out["scores"])
+            ]
+        return captions
+
+
+def load(folder: str | Path) -> ExportedModel:
+    """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
+    return ExportedModel(newest_version(folder))
+
+
+def newest_version(folder: str | Path) -> Path:
+    """`folder` itself where it is a model, else its version with the highest number. Raises `ModelError`."""
+    folder = Path(folder)
+    if (folder / MANIFEST).is_file():
+        return folder
+    versions = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    if not versions:
+        read_manifest(folder)  # raises, and says what was expected
+    return max(versions, key=lambda p: int(p.name))

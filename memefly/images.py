@@ -1,0 +1,149 @@
+"""The one picture decoder and preprocessing, and what a valid picture is.
+
+    >>> picture = read(Path("cat.webp"))          # PictureError says what is wrong with it
+    >>> preprocess(picture.data, (299, 299))      # float32 (299, 299, 3) in [-1, 1]
+
+Two stages. `read` and `canonical` run on the host and take anything Pillow opens: what TensorFlow's own decoder
+reads alike passes through byte for byte, the rest (WebP, CMYK, 16-bit, transparent, EXIF-rotated, animated) is
+written again as a plain PNG. `preprocess` runs in the graph, in ImageFeatures and in the exported model both.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from memefly.errors import PictureError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MAX_PIXELS = 50_000_000  # about 7000 x 7000; above it, a file is taken for a decompression bomb
+REASONS = ("missing_picture", "empty_file", "not_a_picture", "truncated", "too_large")
+PREPROCESSING = "decode-rgb/bilinear-antialias/[-1,1]/1"  # part of every encoder digest: change it with `preprocess`
+
+_EXIF_ORIENTATION = 0x0112
+_PLAIN = {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L"), ("BMP", "RGB")}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture fit for the graph. `image_id` is the SHA-256 of the file as it was given, in hex."""
+
+    image_id: str
+    data: bytes
+    width: int
+    height: int
+
+
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Reads and checks a picture file. Raises `PictureError`."""
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise PictureError("missing_picture", f"no file {path}") from None
+    except OSError as error:
+        raise PictureError("missing_picture", f"cannot read {path}: {error.strerror or error}") from None
+    return canonical(data, max_pixels)
+
+
+def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Checks the bytes of a picture and makes them fit for the graph. Raises `PictureError`."""
+    if not data:
+        raise PictureError("empty_file", "the file has no bytes")
+    image_id = hashlib.sha256(data).hexdigest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bombs are judged below, by one limit
+            image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise PictureError("too_large", str(error)) from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on bytes that are no picture
+        raise PictureError("not_a_picture", f"not a picture that can be read ({_first_line(error)})") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PictureError(
+            "too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down"
+        )
+    if width < 1 or height < 1:
+        raise PictureError("not_a_picture", f"{width} x {height} pixels")
+    plain = (
+        (image.format, image.mode) in _PLAIN
+        and getattr(image, "n_frames", 1) == 1
+        and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        and "transparency" not in image.info
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+    except Exception as error:  # as above: each plugin has its own way to say that bytes are missing or mad
+        raise PictureError("truncated", f"the picture breaks off or is damaged ({_first_line(error)})") from None
+    if not plain or not _graph_decodes(data, width, height):
+        rgb = to_rgb(image)
+        out = io.BytesIO()
+        rgb.save(out, format="PNG", compress_level=1)
+        data, (width, height) = out.getvalue(), rgb.size
+    return Picture(image_id, data, width, height)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, upright, on white where it was transparent; the first frame of an animation."""
+    image.seek(0) if getattr(image, "n_frames", 1) > 1 else None
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's own convert would clip it
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+def _graph_decodes(data: bytes, width: int, height: int) -> bool:
+    import tensorflow as tf
+
+    try:
+        return decode(tf.constant(data)).shape[:2] == (height, width)
+    except tf.errors.InvalidArgumentError:
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """JPEG, PNG, BMP or the first frame of a GIF: string () to uint8 (H, W, 3)."""
+    import tensorflow as tf
+
+    image = tf.io.decode_image(data, channels=3, dtype=tf.uint8, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def preprocess(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Encoded picture to encoder input: string () to float32 (height, width, 3) in [-1, 1].
+
+    Resized to `size` (height, width) without keeping the aspect ratio, as Show, Attend and Tell's successors do for
+    InceptionV3; bilinear, with antialiasing where it shrinks.
+    """
+    import tensorflow as tf
+
+    image = tf.image.resize(decode(data), size, method="bilinear", antialias=True)  # (height, width, 3)
+    return tf.ensure_shape(image, [*size, 3]) / 127.5 - 1.0
+
+
+def preprocess_batch(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """`preprocess` over a batch: string (B,) to float32 (B, height, width, 3)."""
+    import tensorflow as tf
+
+    signature = tf.TensorSpec([*size, 3], tf.float32)
+    return tf.map_fn(lambda one: preprocess(one, size), data, fn_output_signature=signature, parallel_iterations=4)

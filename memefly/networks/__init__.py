@@ -1,0 +1,57 @@
+"""Caption networks behind one small interface; decoders, training and export know only this.
+
+    >>> network = build(NetworkConfig(), vocabulary_size=5000, feature_shape=(8, 8, 2048), seed=0)
+    >>> memory, state = network.encode(features)                   # once a picture
+    >>> logits, state, alphas = network.step(memory, state, token) # once a word
+    >>> logits, alphas = network.teacher_forced(features, tokens, picture, training=True, noise=(1, 2))
+
+`memory` is what stays as it is while a caption is written, `state` what changes with every word; both are nests of
+tensors whose first axis is the caption, so a decoder may tile and gather them without knowing what they hold.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class NetworkConfig(BaseModel):
+    """Sizes of a caption network. Defaults: Show, Attend and Tell for Flickr8k, at a CPU's pace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["attention"] = "attention"
+    cell: Literal["gru", "lstm"] = Field("gru", description="gru: a quarter less work, as good on small data")
+    embedding: int = Field(256, ge=1, description="width of a word")
+    units: int = Field(512, ge=1, description="width of the recurrent state")
+    attention_units: int = Field(256, ge=1, description="width of the attention's hidden layer and of its values")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output")
+
+
+class Network(Protocol):
+    """What a caption network offers. Shapes: B captions, P pictures, L = h * w positions, T tokens, V words."""
+
+    vocabulary_size: int
+
+    def encode(self, features: tf.Tensor) -> tuple:
+        """Standardised features float32 (B, h, w, D) to (memory, state)."""
+
+    def step(self, memory, state, token: tf.Tensor) -> tuple[tf.Tensor, object, tf.Tensor]:
+        """The last token int (B,) to logits (B, V) of the next one, the new state, and alphas (B, L)."""
+
+    def teacher_forced(
+        self, features: tf.Tensor, tokens: tf.Tensor, picture: tf.Tensor, *, training: bool, noise
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """All steps at once: features (P, h, w, D), tokens (B, T) and the picture int (B,) of each caption to the
+        logits of every token that is not padding, float32 (tokens, V) in row-major order of `tokens[:, 1:]`, and
+        alphas (B, T - 1, L). `noise` is a pair of integers that seeds dropout."""
+
+
+def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int) -> Network:
+    """A freshly initialised network; same arguments, same weights."""
+    from memefly.networks.attention import AttentionNetwork
+
+    return AttentionNetwork(config, vocabulary_size, feature_shape, seed)

@@ -1,0 +1,54 @@
+"""Where a result comes from: the commit of this code, and digests of the files that a stage depends on.
+
+    >>> code_digest("memefly/text.py", "memefly/networks")
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+HOME = Path(__file__).parents[1]
+_VERSIONS = ("tensorflow", "tf-keras", "tfx", "apache-beam", "tensorflow-transform", "tensorflow-model-analysis")
+
+
+@functools.lru_cache(maxsize=1)
+def git_commit() -> str:
+    """The commit of this code, with `+` where it was changed since; empty outside a repository."""
+
+    def git(*arguments: str) -> str:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=HOME, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return commit + "+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def code_digest(*paths: str) -> str:
+    """SHA-256 over source files and folders of them, by path from the repository's root.
+
+    TFX's cache knows a component by its name and parameters, and would hand out what older code made; a component
+    that takes this as a parameter runs again when its code has changed.
+    """
+    content = hashlib.sha256()
+    for path in paths:
+        file = HOME / path
+        for source in [file] if file.is_file() else sorted(file.rglob("*.py")):
+            content.update(source.relative_to(HOME).as_posix().encode() + b"\0" + source.read_bytes())
+    return content.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what results depend on."""
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found

@@ -1,0 +1,56 @@
+"""Tracks runs in Weights & Biases: online where WANDB_API_KEY is set, else offline, under the pipeline's own root.
+
+    >>> with Run(root, job_type="train", config={…}) as run:
+    ...     run.log({"loss": 2.3}, step=20)
+
+`memefly wandb-sync` (or `wandb sync`) sends offline runs later. Nothing is written outside `root`, no key is ever
+stored, and W&B is imported only when a run starts. WANDB_MODE=disabled turns it off.
+"""
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+
+class Run:
+    """One W&B run; closed however the block ends."""
+
+    def __init__(self, root: str | Path, job_type: str, config: dict, project: str = "memefly", name: str | None = None):
+        self._folder = Path(root) / "wandb"
+        self._arguments = {"job_type": job_type, "config": config, "project": project, "name": name}
+
+    def __enter__(self) -> Run:
+        import wandb
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        # Artifacts are staged under WANDB_DATA_DIR: left at its default, syncing from elsewhere would lose them.
+        self._environment = {key: os.environ.get(key) for key in ("WANDB_DATA_DIR", "WANDB_SILENT")}
+        os.environ.update(WANDB_DATA_DIR=str(self._folder), WANDB_SILENT="true")
+        self._wandb = wandb
+        self.run = wandb.init(
+            dir=str(self._folder.parent), mode=mode, settings=wandb.Settings(console="off"), **self._arguments
+        )
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.run.finish(exit_code=0 if kind is None else 1)
+        for key, value in self._environment.items():
+            os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+
+    def log(self, values: dict, step: int | None = None) -> None:
+        self.run.log(values, step=step)
+
+    def log_captions(self, key: str, samples: list[dict], step: int | None = None) -> None:
+        """A table of pictures (`image`: encoded bytes), captions and references."""
+        from PIL import Image
+
+        table = self._wandb.Table(columns=["picture", "caption", "references"])
+        for sample in samples:
+            picture = self._wandb.Image(Image.open(io.BytesIO(sample["image"])).convert("RGB"))
+            table.add_data(picture, sample["caption"], "\n".join(sample["references"]))
+        self.run.log({key: table}, step=step)
+
+    def summarize(self, values: dict) -> None:
+        self.run.summary.update(values)

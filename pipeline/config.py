@@ -1,0 +1,163 @@
+"""The configuration of a pipeline: typed, frozen, validated when it is built.
+
+    >>> config = load(preset="demo", overrides=["training.max_steps=200", "gate.min_bleu4=0.1"])
+
+A YAML file holds the same sections, and only what differs from the defaults. It may start from a preset with a line
+`preset: demo`. Presets are the files in `pipeline/presets/`.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from memefly import images
+from memefly.decoding import DecodingConfig
+from memefly.encoders import EncoderConfig
+from memefly.errors import ConfigError
+from memefly.networks import NetworkConfig
+from memefly.training import TrainingConfig
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_SCHEMA = Path(__file__).parents[1] / "schemas" / "captions.pbtxt"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitShares(_Section):
+    """Relative sizes, for pictures whose split the data set does not name."""
+
+    train: float = Field(8, gt=0)
+    val: float = Field(1, gt=0)
+    eval: float = Field(1, gt=0)
+
+
+class DataConfig(_Section):
+    splits: SplitShares = SplitShares()
+    max_pixels: int = Field(images.MAX_PIXELS, ge=1, description="pictures above it are quarantined, not decoded")
+    max_quarantined: float = Field(0.1, ge=0, le=1, description="share of bad records that stops a run")
+    schema_file: str = Field(str(DEFAULT_SCHEMA), alias="schema", description="tf.metadata schema of the Examples")
+
+
+class TextConfig(_Section):
+    max_length: int = Field(26, ge=3, description="tokens of a caption, <s> and </s> counted; the rest is cut")
+    min_count: int = Field(2, ge=1, description="occurrences in train that make a word")
+    max_words: int = Field(0, ge=0, description="size of the vocabulary at most; 0: no limit")
+
+
+class GateConfig(_Section):
+    """A model is blessed if all of these hold on the eval split."""
+
+    min_bleu4: float = Field(0.05, ge=0, le=1, description="BLEU-4 at least")
+    tolerance: float = Field(0.005, ge=0, le=1, description="BLEU-4 below the live model's at most")
+    min_gain: float = Field(0.01, ge=0, le=1, description="BLEU-4 above the best constant caption's at least")
+
+
+class ServingConfig(_Section):
+    pictures: int = Field(8, ge=1, description="eval pictures that ServingValidator queries the model with")
+    timeout: int = Field(300, ge=1, description="seconds it may take")
+
+
+class ReportConfig(_Section):
+    pictures: int = Field(60, ge=1, description="eval pictures shown")
+
+
+class PipelineConfig(_Section):
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    gate: GateConfig = GateConfig()
+    serving: ServingConfig = ServingConfig()
+    report: ReportConfig = ReportConfig()
+    beam: tuple[str, ...] = Field(
+        ("--runner=DirectRunner", "--direct_running_mode=in_memory"),
+        description="Apache Beam's pipeline arguments: runner, workers, where temporary files go",
+    )
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> PipelineConfig:
+        if self.decoding.max_length > self.text.max_length:
+            raise ValueError(
+                f"decoding.max_length is {self.decoding.max_length}, but no caption longer than text.max_length = "
+                f"{self.text.max_length} is trained on; lower the one or raise the other"
+            )
+        return self
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load(source: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> PipelineConfig:
+    """A configuration from a preset's name or a YAML file, with `section.key=value` overrides on top.
+
+    Raises `ConfigError` that names the key, what was expected and what came.
+    """
+    values: dict[str, Any] = {}
+    if source:
+        path = PRESETS / f"{source}.yaml" if source in presets() else Path(source)
+        values = _read(path, source)
+        if "preset" in values:
+            values = _merge(_read(PRESETS / f"{values['preset']}.yaml", values.pop("preset")), values)
+    for override in overrides:
+        values = _merge(values, _parse_override(override))
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem) for problem in error.errors())
+        raise ConfigError(f"the configuration is not valid: {problems}") from None
+
+
+def _read(path: Path, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError:
+        raise ConfigError(
+            f"no configuration {source!r}: neither a YAML file nor one of the presets {', '.join(presets())}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections such as `training:`, got {type(values).__name__}")
+    return values
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes section.key=value, such as training.epochs=5; got {override!r}")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(problem: dict) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        section: Any = PipelineConfig
+        for part in problem["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        known = ", ".join(field.alias or name for name, field in section.model_fields.items())
+        return f"{where} is no key; known are {known}"
+    if not where:
+        return problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {problem['msg']}, got {problem['input']!r}"

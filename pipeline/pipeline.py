@@ -1,0 +1,217 @@
+"""The pipeline: one TFX node after another.
+
+    >>> create_pipeline(config, data="data/sample", root="root")
+
+Inputs are strings of paths; what each node does is in its component and, behind that, in `memefly`.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration import metadata
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.proto import trainer_pb2, transform_pb2
+from tfx.types.channel import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from components.caption_example_gen.component import CaptionExampleGen
+from components.caption_metrics.evaluation import BASELINE, CANDIDATE
+from components.example_validator.component import StrictExampleValidator
+from components.image_features.component import ImageFeatures
+from components.model_resolver.strategy import LatestBlessedOther
+from components.serving_validator.component import ServingValidator
+from components.tracking.component import Tracking
+from components.version_pusher.component import VersionPusher
+from memefly import encoders
+from memefly.errors import ConfigError
+from memefly.export import MODEL_NAME
+from memefly.provenance import code_digest
+from pipeline.config import GateConfig, PipelineConfig
+
+NAME = "memefly"
+
+_TRAINER_CODE = (
+    "components/caption_trainer", "memefly/training.py", "memefly/networks", "memefly/decoding.py", "memefly/export.py",
+    "memefly/encoders.py", "memefly/images.py", "memefly/standardize.py", "memefly/text.py",
+)  # fmt: skip
+_METRIC_CODE = ("components/caption_metrics", "memefly/metrics", "memefly/text.py")
+
+
+def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipeline.Pipeline:
+    """Wires `config` for the canonical data set `data`; everything it leaves behind is under `root`."""
+    home = Path(root)
+
+    # Pictures and captions to Examples; bad records to the quarantine.
+    example_gen = CaptionExampleGen(
+        data=data,
+        shares=config.data.splits.model_dump(),
+        max_pixels=config.data.max_pixels,
+        max_quarantined=config.data.max_quarantined,
+    )
+
+    # What the captions look like. Bytes of pictures have no statistics worth their time.
+    statistics_gen = StatisticsGen(
+        examples=example_gen.outputs["examples"],
+        stats_options=tfdv.StatsOptions(feature_allowlist=["image_id", "captions", "group", "source"]),
+    )
+
+    # The schema is code, reviewed and versioned, and not what the data happens to look like today.
+    schema_gen = ImportSchemaGen(schema_file=_by_content(config.data.schema_file, home / "schemas"))
+
+    # Anomalies stop the run.
+    example_validator = StrictExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+
+    # Each distinct picture once through the frozen encoder, ever.
+    image_features = ImageFeatures(
+        examples=example_gen.outputs["examples"], encoder=config.encoder, store=str(home / "features")
+    )
+
+    # Vocabulary, token ids, channel statistics; from train alone, and eval is not even transformed.
+    transform = Transform(
+        examples=image_features.outputs["features"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn="components.caption_transform.preprocessing.preprocessing_fn",
+        custom_config={**config.text.model_dump(), "code": code_digest("components/caption_transform", "memefly/text.py")},
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+    )
+    transform.add_upstream_node(example_validator)  # no output of the one feeds the other, but order matters
+
+    # The captioner; stops early on val.
+    trainer = Trainer(
+        run_fn="components.caption_trainer.run_fn.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema_gen.outputs["schema"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["val"]),
+        custom_config={
+            **{
+                section: getattr(config, section).model_dump()
+                for section in ("encoder", "text", "network", "training", "decoding")
+            },
+            "encoder_digest": encoders.digest(config.encoder),
+            "root": str(home),
+            "code": code_digest(*_TRAINER_CODE),
+        },
+    )
+
+    # What the candidate is measured against: the latest blessed model but itself.
+    live = Resolver(
+        strategy_class=LatestBlessedOther,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+        candidate=trainer.outputs["model"],
+    ).with_id("LiveModel")
+
+    # The gate: raw pictures in, captions out, through the exported signature, on eval alone.
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=live.outputs["model"],
+        eval_config=eval_config(config.gate),
+        example_splits=["eval"],
+    )
+
+    # A fresh process loads the model and asks it for captions.
+    serving_validator = ServingValidator(
+        model=trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        pictures=config.serving.pictures,
+        timeout=config.serving.timeout,
+    )
+
+    # Only what both have blessed becomes a version.
+    pusher = VersionPusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_validator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        destination=str(home / "serving" / MODEL_NAME),
+    )
+
+    # Lineage and sample captions, for W&B and for the report.
+    tracking = Tracking(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        evaluation=evaluator.outputs["evaluation"],
+        model_blessing=evaluator.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"],
+        root=str(home),
+        pictures=config.report.pictures,
+    )
+
+    return tfx_pipeline.Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=str(home / "artifacts"),
+        components=[
+            example_gen, statistics_gen, schema_gen, example_validator, image_features, transform, trainer, live,
+            evaluator, serving_validator, pusher, tracking,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(home / "metadata.sqlite")),
+        beam_pipeline_args=list(config.beam),
+    )  # fmt: skip
+
+
+def _by_content(schema_file: str, folder: Path) -> str:
+    """A copy of the schema named by its content: ImportSchemaGen's cache knows a schema by its path alone."""
+    try:
+        content = Path(schema_file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"data.schema: cannot read {schema_file} ({error.strerror})") from None
+    copy = folder / hashlib.sha256(content).hexdigest()[:16] / "captions.pbtxt"
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        partial = copy.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(content)
+        os.replace(partial, copy)
+    return str(copy)
+
+
+def eval_config(gate: GateConfig) -> config_pb2.EvalConfig:
+    """The gate as TFMA's Evaluator reads it."""
+    model = {"signature_name": "evaluate", "prediction_key": "caption", "label_key": "captions"}
+    model |= {"model_type": "tf_generic"}
+    return json_format.ParseDict(
+        {
+            "model_specs": [{"name": CANDIDATE, **model}, {"name": BASELINE, "is_baseline": True, **model}],
+            "slicing_specs": [{}],
+            "metrics_specs": [
+                {
+                    "metrics": [
+                        {
+                            "class_name": "CaptionBleu",
+                            "module": "components.caption_metrics.bleu",
+                            "config": json.dumps({"code": code_digest(*_METRIC_CODE)}),
+                        }
+                    ],
+                    "thresholds": {
+                        "bleu4": {
+                            "value_threshold": {"lower_bound": gate.min_bleu4},
+                            "change_threshold": {
+                                "direction": "HIGHER_IS_BETTER",
+                                # An equal model passes also where nothing at all is tolerated.
+                                "absolute": -gate.tolerance - 1e-9,
+                            },
+                        },
+                        "bleu4_gain": {"value_threshold": {"lower_bound": gate.min_gain}},
+                    },
+                }
+            ],
+        },
+        config_pb2.EvalConfig(),
+    )
