@@ -36,5 +36,5 @@ setup(
     package_data={"memefly": ["templates/*.html"], "pipeline": ["presets/*.yaml", "schemas/*"]},
     install_requires=LIBRARY,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["memefly=memefly.cli:main"]},
+    entry_points={"console_scripts": ["memefly=pipeline.command:main"]},
 )

@@ -54,7 +54,7 @@ class GateConfig(_Section):
 
     min_bleu4: float = Field(0.05, ge=0, le=1, description="BLEU-4 at least")
     tolerance: float = Field(0.005, ge=0, le=1, description="BLEU-4 below the live model's at most")
-    min_gain: float = Field(0.01, ge=0, le=1, description="BLEU-4 above the best constant caption's at least")
+    min_gain: float = Field(0.01, ge=-1, le=1, description="BLEU-4 above the best constant caption's at least")
 
 
 class ServingConfig(_Section):

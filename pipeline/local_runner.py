@@ -25,8 +25,10 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 
 from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
+from components.caption_trainer.run_fn import HISTORY
 from components.serving_validator.executor import REASON
-from memefly import encoders, provenance
+from components.tracking.executor import GALLERY
+from memefly import encoders, provenance, report
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
@@ -59,6 +61,35 @@ class RunSummary:
     error: str | None = None
     versions: dict = field(default_factory=dict)
     git: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether the run came as far as the gate."""
+        return bool(self.metrics or self.gate)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def describe(summary: RunSummary, root: str | Path) -> list[str]:
+    """What came of a run, for people."""
+    folder = Path(root) / "runs" / summary.run_id
+    lines = []
+    if summary.metrics:
+        live = f", live model {summary.baseline['bleu4']:.4f}" if summary.baseline else ""
+        lines.append(
+            f"BLEU-4 {summary.metrics['bleu4']:.4f} (best constant caption {summary.metrics['constant_bleu4']:.4f}{live})"
+        )
+    if summary.pushed:
+        lines.append(f"blessed; model:  {summary.pushed}")
+    elif summary.judged and not summary.blessed:
+        lines.append("NOT blessed, nothing pushed:")
+        lines += [f"  - {reason}" for reason in summary.gate]
+    lines.append(f"report:          {folder / report.REPORT}")
+    lines.append(f"summary:         {folder / SUMMARY}")
+    if summary.data.get("quarantined") or summary.data.get("quarantined_captions"):
+        lines.append(f"quarantine:      {folder / example_gen.QUARANTINE} ({summary.data['quarantined']} records)")
+    return lines
 
 
 def run(
@@ -101,7 +132,8 @@ def run(
         raise
     finally:
         summary.seconds = round(time.monotonic() - clock, 1)
-        (folder / SUMMARY).write_text(json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (folder / SUMMARY).write_text(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        report.write(folder)
         _point(home / "runs" / LATEST, summary.run_id)
     return summary
 
@@ -213,6 +245,10 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
         if state == "cached":
             computed, reused = 0, computed + reused
         summary.features = {"computed": computed, "reused": reused}
+    elif name == "Trainer":
+        shutil.copy(Path(outputs["model_run"][0].uri) / HISTORY, home / "runs" / summary.run_id)
+    elif name == "Tracking":
+        shutil.copy(Path(outputs["gallery"][0].uri) / GALLERY, home / "runs" / summary.run_id)
     elif name == "Evaluator":
         folder = outputs["evaluation"][0].uri
         summary.metrics = evaluations.read_metrics(folder)

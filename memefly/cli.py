@@ -1,0 +1,162 @@
+"""The command line. Every command imports what it needs when it runs: `memefly --help` loads no TensorFlow."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+EXIT = """\
+exit status: 0 done (for run: and blessed); 1 failed; 2 wrong use or bad input;
+3 ran to the end, but the gate said no and nothing was pushed
+"""
+
+
+def main(argv: list[str] | None = None, further: Sequence[Callable] = ()) -> int:
+    """Runs a command and returns its exit status. `further` add commands of packages that stand above this one."""
+    arguments = _parser(further).parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from memefly.errors import MemeflyError
+
+    try:
+        return arguments.command(arguments)
+    except MemeflyError as error:
+        print(f"memefly: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("memefly: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memefly",
+        description="Learns to write captions for pictures, memes above all, and ships a model that has earned it.",
+        epilog=EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function, help: str, examples: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    sample = command("sample", _sample, "draw the sample memes", "  memefly sample data/sample --images 1200 --seed 0")
+    sample.add_argument("dir", type=Path, metavar="DIR", help="where to write the data set")
+    sample.add_argument("--images", type=_positive, default=1200, metavar="N", help="how many (1200)")
+    sample.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other memes (0)")
+
+    importer = command(
+        "import",
+        _import,
+        "bring a data set into the canonical form",
+        "  memefly import flickr8k ~/Flickr8k --out data/flickr8k\n"
+        "  memefly import flickr8k ~/Flickr8k --out data/small --limit 1000\n"
+        "  memefly import memefly ~/memefly-data --out data/memes",
+    )
+    importer.add_argument("format", choices=("flickr8k", "memefly"), metavar="FORMAT", help="flickr8k | memefly")
+    importer.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
+    importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
+    importer.add_argument("--limit", type=_positive, metavar="N", help="only so many pictures")
+
+    caption = command(
+        "caption",
+        _caption,
+        "caption pictures with an exported model",
+        "  memefly caption --model root/serving/captioner cat.jpg dog.webp\n"
+        "  memefly caption --model root/serving/captioner --beam 3 --json cat.jpg",
+    )
+    caption.add_argument("--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions")
+    caption.add_argument("--beam", type=_positive, default=1, metavar="K", help="show the K best captions (1)")
+    caption.add_argument("--json", action="store_true", help="one JSON object a picture")
+    caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+
+    report = command(
+        "report",
+        _report,
+        "write the HTML report of a run again",
+        "  memefly report --root root\n  memefly report --root root --run 20260101-120000",
+    )
+    report.add_argument("--root", required=True, type=Path, metavar="DIR")
+    report.add_argument("--run", default="latest", metavar="ID", help="which run (the latest)")
+    for add in further:
+        add(command)
+    return parser
+
+
+def _version() -> str:
+    from memefly import __version__
+
+    return f"memefly {__version__}"
+
+
+def _positive(value: str) -> int:
+    if not value.isdigit() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {value!r}")
+    return int(value)
+
+
+def _sample(arguments) -> int:
+    from memefly.datasets import sample
+
+    written = sample.generate(arguments.dir, arguments.images, arguments.seed)
+    print(f"{written.pictures} memes with {written.captions} captions in {arguments.dir}")
+    return 0
+
+
+def _import(arguments) -> int:
+    from memefly.datasets import flickr8k, memefly
+
+    convert = {"flickr8k": flickr8k.convert, "memefly": memefly.convert}[arguments.format]
+    written = convert(arguments.source, arguments.out, arguments.limit)
+    print(f"{written.pictures} pictures with {written.captions} captions in {arguments.out}")
+    return 0
+
+
+def _caption(arguments) -> int:
+    from memefly import export, images
+    from memefly.errors import PictureError, UsageError
+
+    version = export.newest_version(arguments.model)
+    beam = export.read_manifest(version)["config"]["decoding"]["beam"]
+    if arguments.beam > beam:
+        raise UsageError(f"--beam {arguments.beam}: this model was exported with a beam of {beam} and returns no more")
+    readable, failed = {}, {}
+    for path in arguments.images:
+        try:
+            readable[path] = images.read(path).data
+        except PictureError as error:
+            failed[path] = error
+    model = export.load(version) if readable else None
+    captions = dict(zip(readable, model.caption(list(readable.values())))) if model else {}
+    for path in arguments.images:
+        if path in failed:
+            print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
+        if arguments.json:
+            found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam]]
+            record = {"image": str(path), "captions": found}
+            record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
+            print(json.dumps(record, ensure_ascii=False))
+        elif path in captions:
+            for caption in captions[path][: arguments.beam]:
+                score = f"  ({caption.score:.2f})" if arguments.beam > 1 else ""
+                print(f"{path}: {caption.text}{score}")
+    return 2 if failed else 0
+
+
+def _report(arguments) -> int:
+    from memefly import report
+
+    print(report.write(arguments.root / "runs" / arguments.run))
+    return 0
+
