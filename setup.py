@@ -2,6 +2,7 @@
 
 The ranges here say what works together; requirements/lock.txt pins one complete set of it, with hashes.
 """
+
 from setuptools import find_packages, setup
 
 LIBRARY = [
@@ -30,7 +31,7 @@ EXTRAS = {
 setup(
     name="memefly",
     version="0.1.0",
-    description="A TFX pipeline that learns to caption pictures, memes above all, and ships a model only when it has earned it",
+    description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
     package_data={"memefly": ["templates/*.html"], "pipeline": ["presets/*.yaml", "schemas/*"]},

@@ -2,6 +2,7 @@
 
 The knowledge of the project lives in this package: it imports no TFX and works as a library.
 """
+
 import os
 
 __version__ = "0.1.0"

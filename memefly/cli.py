@@ -1,4 +1,5 @@
 """The command line. Every command imports what it needs when it runs: `memefly --help` loads no TensorFlow."""
+
 from __future__ import annotations
 
 import argparse
@@ -76,7 +77,9 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
         "  memefly caption --model root/serving/captioner cat.jpg dog.webp\n"
         "  memefly caption --model root/serving/captioner --beam 3 --json cat.jpg",
     )
-    caption.add_argument("--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions")
+    caption.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions"
+    )
     caption.add_argument("--beam", type=_positive, default=1, metavar="K", help="show the K best captions (1)")
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
@@ -159,4 +162,3 @@ def _report(arguments) -> int:
 
     print(report.write(arguments.root / "runs" / arguments.run))
     return 0
-

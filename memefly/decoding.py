@@ -10,6 +10,7 @@ beam that never prunes is exhaustive search.
 
 Shapes: B pictures, K beams, T tokens, V words, L positions.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -45,11 +46,9 @@ def beam_search(network: Network, features: tf.Tensor, config: DecodingConfig) -
     """Standardised features float32 (B, h, w, D) to the K best captions found. Graph op."""
     memory, state = network.encode(features)
     B, K, T = tf.shape(features)[0], config.beam, config.max_length
-    memory, state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), (memory, state))  # (B*K, …)
+    L = network.step(memory, state, tf.fill([B], START_ID))[2].shape[1]  # of the trace; nothing else uses it
+    state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (B*K, …)
     rows = tf.range(B)[:, tf.newaxis] * K  # first flat row of every picture
-
-    probe = tf.nest.map_structure(lambda x: x[:1], (memory, state))
-    L = network.step(*probe, tf.constant([START_ID]))[2].shape[1]
     banned = tf.reduce_sum(tf.one_hot([PAD_ID, START_ID, UNKNOWN_ID], network.vocabulary_size), axis=0) * _NEVER
     only_pad = (1.0 - tf.one_hot(PAD_ID, network.vocabulary_size)) * _NEVER  # how a finished hypothesis goes on
 

@@ -13,6 +13,7 @@ Three sources of weights:
 
 Features are float16: that halves the store, and training and serving both read what was rounded once.
 """
+
 from __future__ import annotations
 
 import functools
@@ -102,6 +103,12 @@ class Encoder:
 
         features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
         return tf.cast(tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX), tf.float16)
+
+    @property
+    def state(self):
+        """What a SavedModel must keep of the encoder: its variables. A Keras model itself would add a traced function
+        for each of its three hundred layers, which nothing calls and every loader has to read."""
+        return getattr(self.model, "loaded", None) or list(self.model.variables)
 
     @functools.cached_property
     def encode(self):

@@ -1,17 +1,18 @@
 """The exceptions of memefly.
 
-    MemeflyError             exit 1
-    ├── UsageError           exit 2   something that the user wrote is wrong
-    │   ├── ConfigError               a key or a value of the configuration
-    │   ├── DataError                 a data set, a caption file, a picture
-    │   │   ├── PictureError          one picture (carries a short reason code)
-    │   │   └── QuarantineError       too many records of a data set are bad (carries them)
-    │   ├── EncoderError              encoder weights: not there, not what they say, not fitting
-    │   └── ModelError                an exported model: not there, incomplete, of another make
-    ├── AnomalyError         exit 1   the data contradicts its schema
-    ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
-    └── PipelineError        exit 1   a component failed
+MemeflyError             exit 1
+├── UsageError           exit 2   something that the user wrote is wrong
+│   ├── ConfigError               a key or a value of the configuration
+│   ├── DataError                 a data set, a caption file, a picture
+│   │   ├── PictureError          one picture (carries a short reason code)
+│   │   └── QuarantineError       too many records of a data set are bad (carries them)
+│   ├── EncoderError              encoder weights: not there, not what they say, not fitting
+│   └── ModelError                an exported model: not there, incomplete, of another make
+├── AnomalyError         exit 1   the data contradicts its schema
+├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
+└── PipelineError        exit 1   a component failed
 """
+
 from __future__ import annotations
 
 from collections import Counter

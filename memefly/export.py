@@ -15,6 +15,7 @@ Beside `saved_model.pb`: the vocabulary among the assets, warm-up requests where
 (`assets.extra/tf_serving_warmup_requests`, a TFRecord of PredictionLog), and `memefly.json`, which says what the model
 is: configuration, digests, metrics, commit.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -54,7 +55,7 @@ class Captioner(tf.Module):
         decoding: DecodingConfig,
     ):
         super().__init__(name="captioner")
-        self.encoder_model = encoder.model
+        self.encoder_state = encoder.state
         self.standardizer, self.network = standardizer, network
         self._encoder, self._decoding = encoder, decoding
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
@@ -67,6 +68,7 @@ class Captioner(tf.Module):
     def _spell(self, ids: tf.Tensor) -> tf.Tensor:
         return self.words.lookup(tf.cast(ids, tf.int64))
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # one trace, shared by all signatures
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them."""
         return self._encoder.features(images.preprocess_batch(image_bytes, self._encoder.image_size))

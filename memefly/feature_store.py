@@ -8,6 +8,7 @@ A picture goes through an encoder once, ever: runs, pipelines and machines that 
 entry is written to a file of its own beside its place and renamed, so it is there whole or not at all; its checksum
 is verified at every read, and what does not match counts as absent and is computed again.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -7,6 +7,7 @@ Two stages. `read` and `canonical` run on the host and take anything Pillow open
 reads alike passes through byte for byte, the rest (WebP, CMYK, 16-bit, transparent, EXIF-rotated, animated) is
 written again as a plain PNG. `preprocess` runs in the graph, in ImageFeatures and in the exported model both.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -68,9 +69,7 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         raise PictureError("not_a_picture", f"not a picture that can be read ({_first_line(error)})") from None
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureError(
-            "too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down"
-        )
+        raise PictureError("too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down")
     if width < 1 or height < 1:
         raise PictureError("not_a_picture", f"{width} x {height} pixels")
     plain = (

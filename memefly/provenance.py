@@ -1,9 +1,11 @@
 """Where a result comes from: the commit of this code, and digests of the files that a stage depends on.
 
-    >>> code_digest("memefly/text.py", "memefly/networks")
+>>> code_digest("memefly/text.py", "memefly/networks")
 """
+
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import subprocess
@@ -47,8 +49,6 @@ def versions() -> dict[str, str]:
     """Installed versions of what results depend on."""
     found = {}
     for name in _VERSIONS:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
     return found

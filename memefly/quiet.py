@@ -6,6 +6,7 @@
 TensorFlow, Beam and gRPC write to file descriptors 1 and 2 from C++ too, so these are redirected, not only Python's
 streams. They stay redirected: destructors speak up when the process ends.
 """
+
 from __future__ import annotations
 
 import logging

@@ -1,7 +1,8 @@
 """The HTML report of a run: one file, no network.
 
-    >>> write(Path("root/runs/latest"))          # reads summary.json and gallery.json, writes report.html
+>>> write(Path("root/runs/latest"))          # reads summary.json and gallery.json, writes report.html
 """
+
 from __future__ import annotations
 
 import json
@@ -29,7 +30,9 @@ def write(run: Path) -> Path:
     for picture in gallery["pictures"]:
         picture["type"] = _media_type(picture["image"])
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["metric"] = lambda v: f"{v:.0f}" if isinstance(v, (int, float)) and v >= 2 else f"{v:.4f}"
     distinct = len({p["captions"][0]["text"] for p in gallery["pictures"]})

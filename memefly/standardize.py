@@ -5,6 +5,7 @@
 The scale of an encoder's channels differs by orders of magnitude, and for random weights so does that of encoders;
 standardised, a captioner sees them all.
 """
+
 from __future__ import annotations
 
 import numpy as np

@@ -8,6 +8,7 @@ words. Metrics, the vocabulary and the training tokens read captions through the
 its references are always cut the same way. Punctuation goes, as in the coco-caption evaluation; unlike its PTB
 tokenizer, "don't" stays one token.
 """
+
 from __future__ import annotations
 
 import functools

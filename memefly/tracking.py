@@ -6,6 +6,7 @@
 `memefly wandb-sync` (or `wandb sync`) sends offline runs later. Nothing is written outside `root`, no key is ever
 stored, and W&B is imported only when a run starts. WANDB_MODE=disabled turns it off.
 """
+
 from __future__ import annotations
 
 import io
@@ -16,9 +17,9 @@ from pathlib import Path
 class Run:
     """One W&B run; closed however the block ends."""
 
-    def __init__(self, root: str | Path, job_type: str, config: dict, project: str = "memefly", name: str | None = None):
+    def __init__(self, root: str | Path, job_type: str, config: dict, project: str = "memefly"):
         self._folder = Path(root) / "wandb"
-        self._arguments = {"job_type": job_type, "config": config, "project": project, "name": name}
+        self._arguments = {"job_type": job_type, "config": config, "project": project}
 
     def __enter__(self) -> Run:
         import wandb

@@ -11,8 +11,9 @@ weights are returned.
 Every random choice follows from the seed and the step it is made at: the order of pictures from (seed, epoch), dropout
 from (seed, step). So training that was killed and started again goes the way it would have gone.
 
-Shapes: P pictures of a batch, C captions of a picture in it, B = P * C captions, T tokens, D channels.
+Shapes: P pictures of a batch, C captions of a picture in it, B = P * C captions, T tokens, V words, L positions.
 """
+
 from __future__ import annotations
 
 import json
@@ -127,10 +128,10 @@ def batches(examples: Examples, config: TrainingConfig, groups: int, epoch: int)
     """One epoch, in an order that (seed, epoch) decides; streams, holding `shuffle_buffer` pictures in memory.
 
     A picture with more than C captions returns in later passes over the files with the next C, so that the captions
-    of one picture do not crowd a batch. Elements: features float16 (P, h, w, D), tokens int32 (B, T') cut to the
-    longest caption of the batch, picture int32 (B,).
+    of one picture do not crowd a batch. Elements: features float16 (P, h, w, D), tokens int32 (P, C, T') cut to the
+    longest caption of the batch; where a picture has fewer than C captions left, the rest is all padding.
     """
-    C, T = config.captions_per_picture, examples.max_length
+    C = config.captions_per_picture
     seed = hash_seed(config.seed, epoch)
 
     def group(one, index, r):
@@ -143,18 +144,14 @@ def batches(examples: Examples, config: TrainingConfig, groups: int, epoch: int)
         pictures = pictures.filter(lambda _, one: tf.shape(one["tokens"])[0] > tf.cast(r, tf.int32) * C)
         return pictures.map(lambda i, one: group(one, tf.cast(i, tf.int32), tf.cast(r, tf.int32)))
 
-    def assemble(features, tokens):
-        tokens = tf.reshape(tokens, [-1, T])  # (P * C, T)
-        present = tf.not_equal(tokens[:, 0], PAD_ID)
-        picture = tf.repeat(tf.range(tf.shape(features)[0]), C)[present]  # (B,)
-        tokens = tokens[present]
-        longest = tf.reduce_max(tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=1))
-        return features, tokens[:, :longest], picture
+    def trim(features, tokens):
+        longest = tf.reduce_max(tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1))
+        return features, tokens[..., :longest]
 
     # Concatenated, not flat-mapped over a range: each pass then fills the buffer as the one before it drains.
     stream = tf.data.Dataset.range(groups).flat_map(one_pass)
     stream = stream.shuffle(config.shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
-    return stream.batch(config.pictures).map(assemble, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return stream.batch(config.pictures).map(trim, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
 def hash_seed(seed: int, salt: int) -> int:
@@ -172,10 +169,10 @@ def caption_loss(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Loss and its share of cross-entropy, both means over real tokens.
 
-    logits float32 (real tokens, V), alphas float32 (B, T - 1, L), tokens int32 (B, T).
+    logits float32 (real tokens, V), alphas float32 (B, T - 1, L), tokens int32 (P, C, T).
     """
-    targets = tokens[:, 1:]
-    real = tf.not_equal(targets, PAD_ID)  # (B, T-1)
+    targets = tf.reshape(tokens[..., 1:], [-1, tf.shape(tokens)[-1] - 1])  # (B, T-1)
+    real = tf.not_equal(targets, PAD_ID)
     targets = tf.boolean_mask(targets, real)  # (real tokens,)
     smoothing = config.label_smoothing
     log_probs = tf.nn.log_softmax(logits)
@@ -183,7 +180,8 @@ def caption_loss(
     cross_entropy = -tf.reduce_mean((1 - smoothing) * right + smoothing * tf.reduce_mean(log_probs, axis=1))
     # Doubly stochastic attention: over a caption, every position should be looked at about once.
     seen = tf.reduce_sum(alphas * tf.cast(real, tf.float32)[:, :, tf.newaxis], axis=1)  # (B, L)
-    return cross_entropy + config.attention_penalty * tf.reduce_mean((1 - seen) ** 2), cross_entropy
+    penalty = tf.reduce_mean(tf.boolean_mask((1 - seen) ** 2, real[:, 0]))  # of captions that are there
+    return cross_entropy + config.attention_penalty * penalty, cross_entropy
 
 
 # --- loop -------------------------------------------------------------------------------------------------------------
@@ -253,16 +251,13 @@ def train(
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, *examples.feature_shape], tf.float16),
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, None, None], tf.int32),
         ]
     )
-    def step(features, tokens, picture):
+    def step(features, tokens):
         noise = (config.seed, tf.cast(optimizer.iterations, tf.int32))
         with tf.GradientTape() as tape:
-            logits, alphas = network.teacher_forced(
-                standardizer(features), tokens, picture, training=True, noise=noise
-            )
+            logits, alphas = network.teacher_forced(standardizer(features), tokens, training=True, noise=noise)
             loss, cross_entropy = caption_loss(logits, alphas, tokens, config)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         return loss, cross_entropy
@@ -275,12 +270,10 @@ def train(
     done = int(optimizer.iterations.numpy())
     while done < steps and progress.bad_epochs < config.patience:
         started, captions, losses = time.monotonic(), 0, []
-        for features, tokens, picture in batches(examples, config, len(groups), progress.epoch).skip(
-            progress.step_in_epoch
-        ):
-            loss, cross_entropy = step(features, tokens, picture)
+        for features, tokens in batches(examples, config, len(groups), progress.epoch).skip(progress.step_in_epoch):
+            loss, cross_entropy = step(features, tokens)
             done, progress.step_in_epoch = done + 1, progress.step_in_epoch + 1
-            captions += int(tokens.shape[0])
+            captions += int(tf.math.count_nonzero(tokens[..., 0]))
             losses.append(float(cross_entropy))
             if not math.isfinite(float(loss)):
                 raise TrainingError(
@@ -321,9 +314,7 @@ def validate(decode, examples: Examples, vocabulary: Vocabulary, config: Trainin
     """Free-running greedy captions of `val`: metrics, and the first eight with picture and references."""
     references, hypotheses, samples = [], [], []
     for one in _val_batches(examples, config):
-        for ids, captions, image in zip(
-            decode(one["features"]).numpy(), one["captions"].numpy(), one["image"].numpy()
-        ):
+        for ids, captions, image in zip(decode(one["features"]).numpy(), one["captions"].numpy(), one["image"].numpy()):
             hypotheses.append(vocabulary.decode(ids))
             references.append([c.decode("utf-8") for c in captions])
             if len(samples) < 8:

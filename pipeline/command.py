@@ -1,4 +1,5 @@
 """The `memefly` command: the library's commands, and `run`, which only the pipeline can offer."""
+
 from __future__ import annotations
 
 import argparse
@@ -26,7 +27,9 @@ def add_run(command) -> None:
     run.add_argument("--data", required=True, metavar="DIR", help="a canonical data set (see import, sample)")
     run.add_argument("--root", required=True, metavar="DIR", help="where the pipeline keeps everything")
     run.add_argument("--config", metavar="FILE|PRESET", help="a YAML file, or tiny, demo, flickr8k, memes")
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; may be repeated")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; may be repeated"
+    )
     run.add_argument("--from", dest="from_node", metavar="NODE", help="start here, on what the run before left")
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--json", action="store_true", help="print the run's summary as JSON")

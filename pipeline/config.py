@@ -5,6 +5,7 @@
 A YAML file holds the same sections, and only what differs from the defaults. It may start from a preset with a line
 `preset: demo`. Presets are the files in `pipeline/presets/`.
 """
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -6,6 +6,7 @@
 The loop is that of TFX's LocalDagRunner, opened up so that each node can be told of, timed, and seen to have run or
 to have come from the cache.
 """
+
 from __future__ import annotations
 
 import datetime
@@ -77,9 +78,8 @@ def describe(summary: RunSummary, root: str | Path) -> list[str]:
     lines = []
     if summary.metrics:
         live = f", live model {summary.baseline['bleu4']:.4f}" if summary.baseline else ""
-        lines.append(
-            f"BLEU-4 {summary.metrics['bleu4']:.4f} (best constant caption {summary.metrics['constant_bleu4']:.4f}{live})"
-        )
+        constant = f"best constant caption {summary.metrics['constant_bleu4']:.4f}"
+        lines.append(f"BLEU-4 {summary.metrics['bleu4']:.4f} ({constant}{live})")
     if summary.pushed:
         lines.append(f"blessed; model:  {summary.pushed}")
     elif summary.judged and not summary.blessed:

@@ -4,6 +4,7 @@
 
 Inputs are strings of paths; what each node does is in its component and, behind that, in `memefly`.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -46,6 +47,7 @@ _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training.py", "memefly/networks", "memefly/decoding.py", "memefly/export.py",
     "memefly/encoders.py", "memefly/images.py", "memefly/standardize.py", "memefly/text.py",
 )  # fmt: skip
+_TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")
 _METRIC_CODE = ("components/caption_metrics", "memefly/metrics", "memefly/text.py")
 
 
@@ -85,7 +87,10 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         examples=image_features.outputs["features"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="components.caption_transform.preprocessing.preprocessing_fn",
-        custom_config={**config.text.model_dump(), "code": code_digest("components/caption_transform", "memefly/text.py")},
+        custom_config={
+            **config.text.model_dump(),
+            "code": code_digest(*_TRANSFORM_CODE),
+        },
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
     )
     transform.add_upstream_node(example_validator)  # no output of the one feeds the other, but order matters

@@ -1,4 +1,5 @@
 """One line a component on the terminal, and below it what long ones have to say meanwhile."""
+
 from __future__ import annotations
 
 import logging
@@ -32,7 +33,10 @@ class Progress(logging.Handler):
             self._line_open = True
         elif name == "done" and values["state"] != "skipped":
             lead = "" if self._line_open else _INDENT
-            print(f"{lead}{values['state']:<8}{values['seconds']:7.1f} s  {values.get('note', '')}".rstrip(), file=self._terminal)
+            print(
+                f"{lead}{values['state']:<8}{values['seconds']:7.1f} s",
+                file=self._terminal,
+            )
             self._line_open = False
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -1,7 +1,8 @@
 """CaptionExampleGen: the contract.
 
-    example_gen = CaptionExampleGen(data, shares={"train": 8, "val": 1, "eval": 1})
+example_gen = CaptionExampleGen(data, shares={"train": 8, "val": 1, "eval": 1})
 """
+
 from __future__ import annotations
 
 import json

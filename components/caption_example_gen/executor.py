@@ -3,6 +3,7 @@
 Pictures meet by their digest, not by their path: the same file under two names is one Example with the captions of
 both. Only digests and captions are shuffled; the pixels are read where their Example is written.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -93,9 +94,7 @@ class MakeExamples(beam.DoFn):
                     yield beam.pvalue.TaggedOutput(_BAD, entry)
             if not kept:
                 detail = f"every caption of {record.image} is on another side already"
-                yield beam.pvalue.TaggedOutput(
-                    _BAD, quarantined(record.image, record.line, "split_conflict", detail)
-                )
+                yield beam.pvalue.TaggedOutput(_BAD, quarantined(record.image, record.line, "split_conflict", detail))
         for split, captions in sides.items():
             yield split, example(image_id, picture.data, list(captions), first.group, first.image)
 

@@ -9,6 +9,7 @@ same slice (all references and all captions of the model are tried); `bleu4_gain
 Labels are strings (n,) a picture, predictions the `caption` of the `evaluate` signature; both are cut into words by
 `memefly.text`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
 """Reads what the Evaluator wrote."""
+
 from __future__ import annotations
 
 import tensorflow_model_analysis as tfma

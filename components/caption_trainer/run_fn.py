@@ -1,4 +1,5 @@
 """The `run_fn` of Trainer: transformed Examples in, SavedModel out."""
+
 from __future__ import annotations
 
 import hashlib
@@ -28,8 +29,8 @@ HISTORY = "history.json"
 def run_fn(fn_args) -> None:
     """Trains, and exports to `fn_args.serving_model_dir`; the learning curve goes to `fn_args.model_run_dir`.
 
-    `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the sources, which keys
-    TFX's cache and the checkpoints).
+    `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the
+    sources, which keys TFX's cache and the checkpoints).
     """
     config = fn_args.custom_config
     root = Path(config["root"])

@@ -2,6 +2,7 @@
 
 Analysed on `train` alone: words and channel statistics of the other splits are never seen.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -41,15 +42,17 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     channels = tf.cast(inputs["features_shape"].values[-1], tf.int32)
     features = tf.cast(tf.io.decode_raw(features_bytes, tf.float16), tf.float32)
     features = tf.reshape(features, [tf.shape(features_bytes)[0], -1, channels])  # (B, L, D)
-    flat = tf.reshape(features, [-1, channels])  # (B * L, D)
-    mean = tft.mean(flat, reduce_instance_dims=False)
-    std = tf.sqrt(tft.var(flat, reduce_instance_dims=False))
+    pooled = tf.reduce_mean(features, axis=1)  # (B, D)
+    # Moments over positions first: what is analysed is then a hundredth of the features, and as exact.
+    mean = tft.mean(pooled, reduce_instance_dims=False)
+    square = tft.mean(tf.reduce_mean(features**2, axis=1), reduce_instance_dims=False)
+    std = tf.sqrt(tf.maximum(square - mean**2, 0.0))
     std = tf.where(std > 0, std, tf.ones_like(std))
     return {
         "tokens": tf.RaggedTensor.from_row_lengths(
             tf.reshape(tokens, [-1]), captions.row_lengths() * custom_config["max_length"]
         ).to_sparse(),  # a ragged output would be stored under another name than its own
-        "pooled": (tf.reduce_mean(features, axis=1) - mean) / std,
+        "pooled": (pooled - mean) / std,
         "features": features_bytes,
         "captions": inputs["captions"],
         "image": image,

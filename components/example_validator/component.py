@@ -1,7 +1,8 @@
 """StrictExampleValidator: the contract is that of TFX's ExampleValidator.
 
-    validator = StrictExampleValidator(statistics=…, schema=…)
+validator = StrictExampleValidator(statistics=…, schema=…)
 """
+
 from __future__ import annotations
 
 from tfx.components.example_validator import component

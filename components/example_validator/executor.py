@@ -1,4 +1,5 @@
 """StrictExampleValidator's executor."""
+
 from __future__ import annotations
 
 from tfx.components.example_validator import executor
@@ -23,7 +24,8 @@ class Executor(executor.Executor):
         anomalies = super()._Validate(inputs, outputs)
         split = outputs[SCHEMA_DIFF_PATH].rstrip("/").rpartition("Split-")[2]
         for feature, anomaly in sorted(anomalies.anomaly_info.items()):
-            self._found.append(f"split {split}, feature {feature!r}: {anomaly.description or anomaly.short_description}")
+            reason = anomaly.description or anomaly.short_description
+            self._found.append(f"split {split}, feature {feature!r}: {reason}")
         if anomalies.HasField("dataset_anomaly_info"):
             self._found.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")
         return anomalies

@@ -1,7 +1,8 @@
 """ImageFeatures: the contract.
 
-    features = ImageFeatures(examples=example_gen.outputs["examples"], encoder=EncoderConfig(), store="root/features")
+features = ImageFeatures(examples=example_gen.outputs["examples"], encoder=EncoderConfig(), store="root/features")
 """
+
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_beam_component, executor_spec

@@ -3,6 +3,7 @@
 Filling goes through the store and not through the pipeline, so that what was computed before a crash stays computed,
 and so that no shuffle ever carries features: a quarter of a mebibyte a picture would have to pass through it.
 """
+
 from __future__ import annotations
 
 import logging

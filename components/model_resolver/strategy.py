@@ -6,6 +6,7 @@
 TFX's own LatestBlessedModelStrategy would, on a second run with nothing changed, hand the candidate its own blessed
 self as baseline: new inputs, so evaluation and push would run again instead of coming from the cache.
 """
+
 from __future__ import annotations
 
 from tfx.dsl.components.common import resolver

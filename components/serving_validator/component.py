@@ -5,6 +5,7 @@
 Emits TFX's InfraBlessing, as InfraValidator does, which needs Docker or Kubernetes. This is not TensorFlow Serving: it
 proves that a fresh process loads the SavedModel and that the signatures answer as the contract says.
 """
+
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec

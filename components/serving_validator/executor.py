@@ -1,4 +1,5 @@
 """ServingValidator's executor: starts `replay` and turns its verdict into an InfraBlessing."""
+
 from __future__ import annotations
 
 import logging

@@ -5,6 +5,7 @@
 Imports TensorFlow and TensorFlow Serving's protos and nothing of this project: whatever the graph needs must be in
 the SavedModel. Exits with 1 and says why on the last line of standard error where something is wrong.
 """
+
 from __future__ import annotations
 
 import sys

@@ -1,7 +1,8 @@
 """Tracking: the contract.
 
-    tracking = Tracking(examples=…, model=…, evaluation=…, model_blessing=…, pushed_model=…, root="root", pictures=60)
+tracking = Tracking(examples=…, model=…, evaluation=…, model_blessing=…, pushed_model=…, root="root", pictures=60)
 """
+
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec

@@ -1,4 +1,5 @@
 """Tracking's executor."""
+
 from __future__ import annotations
 
 import base64

@@ -1,11 +1,14 @@
 """VersionPusher: the contract.
 
-    pusher = VersionPusher(model=…, model_blessing=…, infra_blessing=…, evaluation=…, destination="root/serving/captioner")
+    pusher = VersionPusher(
+        model=…, model_blessing=…, infra_blessing=…, evaluation=…, destination="root/serving/captioner"
+    )
 
 Unlike TFX's Pusher, which copies file by file into the final folder: the version appears by one rename, a push that
 was killed leaves nothing a server could pick up, a push that is repeated finds its own version and adds none, and
 `memefly.json` gains what the Evaluator measured.
 """
+
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec
@@ -26,7 +29,8 @@ class VersionPusherSpec(component_spec.ComponentSpec):
 
 
 class VersionPusher(base_component.BaseComponent):
-    """Pushes to DESTINATION/<Unix time>; the artifact says `pushed` (0 or 1), `pushed_destination`, `pushed_version`."""
+    """Pushes to DESTINATION/<Unix time>. The artifact says `pushed` (0 or 1), `pushed_destination` and
+    `pushed_version`."""
 
     SPEC_CLASS = VersionPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)

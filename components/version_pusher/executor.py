@@ -1,4 +1,5 @@
 """VersionPusher's executor."""
+
 from __future__ import annotations
 
 import logging

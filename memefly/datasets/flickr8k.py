@@ -7,6 +7,7 @@ Wanted: `Flickr8k.token.txt`, `Flickr_8k.trainImages.txt`, `Flickr_8k.devImages.
 train part becomes `train`, a tenth of it (by hash) `val`, so that nothing is stopped or tuned on the dev part; dev
 becomes `eval`, test stays `test` and no pipeline reads it.
 """
+
 from __future__ import annotations
 
 import hashlib

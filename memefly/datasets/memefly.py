@@ -6,6 +6,7 @@ A template is one picture with a hundred captions, and a captioner of memes is a
 knows. So captions are parted here, not pictures: every template appears under `train`, `val` and `eval`, each time
 with captions of its own (by the hash of the caption's words), and its name is its `group`.
 """
+
 from __future__ import annotations
 
 import json
@@ -34,7 +35,9 @@ def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
             try:
                 name, url, captions = meme["meme_name"], meme["meme_url"], meme["meme_text"]
             except (TypeError, KeyError) as error:
-                raise DataError(f"{path}, template {number}: no {error}; it needs meme_name, meme_url, meme_text")
+                raise DataError(
+                    f"{path}, template {number}: no {error}; it needs meme_name, meme_url, meme_text"
+                ) from None
             if "://" in url:
                 raise DataError(
                     f"{path}, template {name}: meme_url is {url}. Download the pictures into one folder first and "

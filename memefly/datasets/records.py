@@ -8,6 +8,7 @@
 Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
 `split` may be missing. `schemas/dataset.schema.json` is the schema of a line.
 """
+
 from __future__ import annotations
 
 import functools

@@ -7,6 +7,7 @@ a place on the picture, before a background. Its five captions come from a small
 so a captioner which looks at the picture does visibly better than one which does not. The scene is written beside the
 captions (key `scene`), for whoever wants to measure what a caption got right; the pipeline does not read it.
 """
+
 from __future__ import annotations
 
 import io
@@ -40,18 +41,24 @@ PROPS = ("coffee", "pizza", "balloon", "laptop", "umbrella")
 PLACES = {"left": 0.27, "middle": 0.5, "right": 0.73}  # centre of the character, in picture widths
 BACKGROUNDS = ("beach", "office", "space", "forest", "city", "kitchen")
 
-# Meme voice. Every line names the character, and nearly every one where it is or what is around it.
+WHERE = {
+    "beach": "at the beach", "office": "at the office", "space": "in space", "forest": "in the forest",
+    "city": "in the city", "kitchen": "in the kitchen",
+}  # fmt: skip
+
+# Meme voice. Every line names the character and most say where it is. No line has four fixed words in a row, so that
+# saying any one line to every picture earns little.
 GRAMMAR = (
-    "one does not simply take the {prop} from the {colour} {character} at the {background}",
-    "brace yourselves the {mood} {character} is coming to the {background}",
-    "not sure if {mood} {character} or just another day at the {background}",
-    "when you see the {colour} {character} on the {place} with {a_prop}",
-    "y u no share the {prop} {mood} {character} on the {place}",
-    "nobody asked but the {colour} {character} brought {a_prop} to the {background}",
-    "what if i told you the {character} on the {place} owns the {background}",
-    "i do not always go to the {background} but when i do i am {a_mood} {character}",
-    "keep calm and give the {colour} {character} {a_prop}",
-    "that moment when the {character} at the {background} is {mood} again",
+    "brace yourselves {mood} {character} {where}",
+    "not sure if {mood} {character} or {background} vibes",
+    "y u no share {prop} {colour} {character} {where}",
+    "{mood} {character} on the {place} wants {prop}",
+    "when {colour} {character} brings {prop} {where}",
+    "much {mood} very {character} such {background}",
+    "keep calm {colour} {character} has {prop} {where}",
+    "that {mood} {character} {where} again",
+    "nobody: {colour} {character} with {prop} {where}",
+    "{character} on the {place} owns {prop} and the {background}",
 )
 
 
@@ -90,8 +97,7 @@ def draw_scene(rng: random.Random) -> Scene:
 
 def captions(scene: Scene, rng: random.Random, count: int = 5) -> list[str]:
     words = asdict(scene)
-    words["a_prop"] = {"umbrella": "an umbrella", "coffee": "some coffee"}.get(scene.prop, f"a {scene.prop}")
-    words["a_mood"] = f"a {scene.mood}"
+    words["where"] = WHERE[scene.background]
     return [line.format(**words) for line in rng.sample(GRAMMAR, count)]
 
 

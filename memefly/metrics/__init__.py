@@ -4,6 +4,7 @@
 
 `references` holds a list of captions for every hypothesis. BLEU is a fraction, not a percentage.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ by the largest count in any one reference and summed over the corpus; the brevit
 the reference length closest to its own (the shorter one of two equally close). The tiny terms that keep empty counts
 from dividing by zero are those of coco-caption's `bleu_scorer.py` (option "closest").
 """
+
 from __future__ import annotations
 
 import math
@@ -22,9 +23,7 @@ Tokens = Sequence[str]
 
 def ngrams(tokens: Tokens) -> Counter:
     """Counts of all n-grams up to `MAX_ORDER`, by tuple."""
-    return Counter(
-        tuple(tokens[i : i + n]) for n in range(1, MAX_ORDER + 1) for i in range(len(tokens) - n + 1)
-    )
+    return Counter(tuple(tokens[i : i + n]) for n in range(1, MAX_ORDER + 1) for i in range(len(tokens) - n + 1))
 
 
 def closest_length(reference_lengths: Iterable[int], length: int) -> int:

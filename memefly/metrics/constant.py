@@ -7,6 +7,7 @@ A captioner that does not look can do no better, so a gate asks for more than th
 exact and cheap: said to every picture, an n-gram that occurs c times in a candidate matches the sum over pictures of
 min(c, its largest count in one reference), which is tabulated once and looked up for each candidate.
 """
+
 from __future__ import annotations
 
 from collections import Counter, defaultdict

@@ -1,4 +1,5 @@
 """How much captions differ from one another."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -3,11 +3,13 @@
     >>> network = build(NetworkConfig(), vocabulary_size=5000, feature_shape=(8, 8, 2048), seed=0)
     >>> memory, state = network.encode(features)                   # once a picture
     >>> logits, state, alphas = network.step(memory, state, token) # once a word
-    >>> logits, alphas = network.teacher_forced(features, tokens, picture, training=True, noise=(1, 2))
+    >>> logits, alphas = network.teacher_forced(features, tokens, training=True, noise=(1, 2))
 
-`memory` is what stays as it is while a caption is written, `state` what changes with every word; both are nests of
-tensors whose first axis is the caption, so a decoder may tile and gather them without knowing what they hold.
+`memory` is what a picture offers, and stays as it is; `state` is what changes with every word. Several captions of a
+picture may be written at once over one memory: `state` is a tuple of tensors whose first axis is the caption,
+picture-major, so a decoder may repeat and gather it without knowing what it holds.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -32,22 +34,25 @@ class NetworkConfig(BaseModel):
 
 
 class Network(Protocol):
-    """What a caption network offers. Shapes: B captions, P pictures, L = h * w positions, T tokens, V words."""
+    """What a caption network offers.
+
+    Shapes: P pictures, C captions a picture, B = P * C captions, L = h * w positions, T tokens, V words.
+    """
 
     vocabulary_size: int
 
     def encode(self, features: tf.Tensor) -> tuple:
-        """Standardised features float32 (B, h, w, D) to (memory, state)."""
+        """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture)."""
 
-    def step(self, memory, state, token: tf.Tensor) -> tuple[tf.Tensor, object, tf.Tensor]:
+    def step(self, memory, state, token: tf.Tensor) -> tuple[tf.Tensor, tuple, tf.Tensor]:
         """The last token int (B,) to logits (B, V) of the next one, the new state, and alphas (B, L)."""
 
     def teacher_forced(
-        self, features: tf.Tensor, tokens: tf.Tensor, picture: tf.Tensor, *, training: bool, noise
+        self, features: tf.Tensor, tokens: tf.Tensor, *, training: bool, noise
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """All steps at once: features (P, h, w, D), tokens (B, T) and the picture int (B,) of each caption to the
-        logits of every token that is not padding, float32 (tokens, V) in row-major order of `tokens[:, 1:]`, and
-        alphas (B, T - 1, L). `noise` is a pair of integers that seeds dropout."""
+        """All steps at once: features (P, h, w, D) and tokens (P, C, T) to the logits of every token that is not
+        padding, float32 (real tokens, V) in row-major order of `tokens[..., 1:]`, and alphas (B, T - 1, L).
+        `noise` is a pair of integers that seeds dropout."""
 
 
 def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int) -> Network:

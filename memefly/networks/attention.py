@@ -11,9 +11,13 @@ Two things differ from the paper. Features are projected to `attention_units` be
 mixes them linearly, so nothing is lost that the width does not lose, and a step costs an eighth. Learned position
 vectors are added, since a mixture over positions cannot otherwise say where on the picture it looked.
 
-Shapes: B captions, P pictures, L = h * w positions, D feature channels, A attention units, E embedding, U units,
-T tokens, V words.
+Pictures keep their values while C captions (or beams) a picture are written at once, so values and keys are never
+copied: row p * C + c of everything that belongs to captions attends to picture p.
+
+Shapes: P pictures, C captions a picture, B = P * C captions, L = h * w positions, D feature channels, A attention
+units, E embedding, U units, T tokens, V words.
 """
+
 from __future__ import annotations
 
 import math
@@ -25,9 +29,7 @@ from memefly.text import PAD_ID
 
 
 class AttentionNetwork(tf.Module):
-    def __init__(
-        self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int
-    ):
+    def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="attention_network")
         self.config, self.vocabulary_size = config, vocabulary_size
         self._positions = feature_shape[0] * feature_shape[1]
@@ -62,8 +64,9 @@ class AttentionNetwork(tf.Module):
     def encode(self, features, *, training=False, noise=None):
         dropout = _Dropout(self.config.dropout if training else 0.0, noise)
         features = tf.reshape(features, [-1, self._positions, self.project_kernel.shape[0]])  # (P, L, D)
-        values = tf.nn.relu(tf.linalg.matmul(dropout(features), self.project_kernel) + self.project_bias)
-        values += self.position  # (P, L, A)
+        # Dropout comes after the projection: noise on the features themselves would bury what varies little in them.
+        values = tf.nn.relu(tf.linalg.matmul(features, self.project_kernel) + self.project_bias)
+        values = dropout(values) + self.position  # (P, L, A)
         keys = tf.linalg.matmul(values, self.key_kernel)  # (P, L, A)
         start = tf.tanh(tf.reduce_mean(values, axis=1) @ self.state_kernel + self.state_bias)
         state = tuple(tf.split(start, 2, axis=1)) if self.config.cell == "lstm" else (start,)  # each (P, U)
@@ -78,13 +81,15 @@ class AttentionNetwork(tf.Module):
 
     def _advance(self, memory, state, word_gates):
         """One recurrent step from the word's share of the gates (B, gates * U): state, context (B, A), alphas."""
-        keys, values = memory
+        keys, values = memory  # (P, L, A)
         hidden = state[0]  # (B, U)
-        query = hidden @ self.query_kernel  # (B, A)
-        energy = tf.tanh(keys + query[:, tf.newaxis])  # (B, L, A)
-        scores = tf.squeeze(tf.linalg.matmul(energy, self.score_kernel), axis=2)  # (B, L)
-        alphas = tf.nn.softmax(scores)  # (B, L)
-        context = tf.squeeze(tf.linalg.matmul(alphas[:, tf.newaxis], values), axis=1)  # (B, A)
+        P, L, A = tf.shape(keys)[0], self._positions, self.config.attention_units
+        query = tf.reshape(hidden @ self.query_kernel, [P, -1, 1, A])
+        energy = tf.tanh(keys[:, tf.newaxis] + query)  # (P, C, L, A)
+        scores = tf.reshape(tf.reshape(energy, [-1, A]) @ self.score_kernel, [P, -1, L])
+        alphas = tf.nn.softmax(scores)  # (P, C, L)
+        context = tf.reshape(tf.linalg.matmul(alphas, values), [-1, A])  # (B, A)
+        alphas = tf.reshape(alphas, [-1, L])  # (B, L)
         context *= tf.sigmoid(hidden @ self.gate_kernel + self.gate_bias)
         inputs = word_gates + context @ self.cell_context  # (B, gates * U)
         recurrent = hidden @ self.cell_recurrent + self.cell_recurrent_bias
@@ -107,10 +112,12 @@ class AttentionNetwork(tf.Module):
 
     # --- a caption whose words are known --------------------------------------------------------------------------
 
-    def teacher_forced(self, features, tokens, picture, *, training=False, noise=None):
+    def teacher_forced(self, features, tokens, *, training=False, noise=None):
         dropout = _Dropout(self.config.dropout if training else 0.0, noise)
         memory, state = self.encode(features, training=training, noise=dropout.fork())
-        memory, state = tf.nest.map_structure(lambda x: tf.gather(x, picture), (memory, state))  # (B, …)
+        C, T = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        state = tuple(tf.repeat(s, C, axis=0) for s in state)  # each (B, U)
+        tokens = tf.reshape(tokens, [-1, T])  # (B, T)
 
         # All that does not depend on the state is done for every step at once; the loop keeps the rest.
         words = dropout(tf.gather(self.embedding, tokens[:, :-1]))  # (B, T-1, E)

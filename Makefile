@@ -1,0 +1,48 @@
+# make demo: the whole pipeline on drawn memes.  make test: everything that is checked.
+SHELL := bash
+PY := .venv/bin/python
+MEMEFLY := .venv/bin/memefly
+DEMO ?= demo
+IMAGES ?= 1000
+
+.PHONY: help setup demo test unit lint bench lock clean
+
+help:
+	@echo "make demo    draw sample memes, run the whole pipeline on them, caption new ones ($(DEMO)/)"
+	@echo "make test    lint, unit tests, then the pipeline end to end"
+	@echo "make unit    the tests that need no TFX, under a minute"
+	@echo "make lint    ruff: style and formatting"
+	@echo "make bench   the side-by-side measurements in benchmarks/"
+	@echo "make setup   the virtual environment in .venv (the others call it)"
+	@echo "make lock    resolve requirements/*.txt anew from setup.py"
+
+setup:
+	@bash requirements/setup.sh
+
+demo: setup
+	@test -e $(DEMO)/data || { echo "drawing $(IMAGES) sample memes"; $(MEMEFLY) sample $(DEMO)/data --images $(IMAGES) --seed 0; }
+	@test -e $(DEMO)/new || $(MEMEFLY) sample $(DEMO)/new --images 3 --seed 2026
+	@$(MEMEFLY) run --data $(DEMO)/data --root $(DEMO)/root --config demo
+	@echo; echo "three memes it has never seen:"
+	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png 2>/dev/null
+
+test: setup lint
+	@$(PY) -m pytest tests -q --ignore tests/e2e --ignore tests/components
+	@$(PY) -m pytest tests/components tests/e2e -q
+
+unit: setup
+	@$(PY) -m pytest tests -q --ignore tests/e2e --ignore tests/components
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+bench: setup
+	@$(PY) -m benchmarks
+
+lock:
+	uv pip compile setup.py --all-extras --generate-hashes --python-version 3.10 --no-emit-index-url \
+	  --python-platform x86_64-manylinux_2_31 --upgrade -o requirements/lock.txt
+
+clean:
+	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis
