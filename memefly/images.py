@@ -72,15 +72,10 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         raise PictureError("too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down")
     if width < 1 or height < 1:
         raise PictureError("not_a_picture", f"{width} x {height} pixels")
-    plain = (
-        (image.format, image.mode) in _PLAIN
-        and getattr(image, "n_frames", 1) == 1
-        and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
-        and "transparency" not in image.info
-    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            plain = _is_plain(image)
             image.load()
     except Exception as error:  # as above: each plugin has its own way to say that bytes are missing or mad
         raise PictureError("truncated", f"the picture breaks off or is damaged ({_first_line(error)})") from None
@@ -92,13 +87,23 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(image_id, data, width, height)
 
 
+def _is_plain(image: Image.Image) -> bool:
+    """Whether TensorFlow reads the file as Pillow does: 8 bits, upright, opaque, one frame."""
+    return (
+        (image.format, image.mode) in _PLAIN
+        and getattr(image, "n_frames", 1) == 1
+        and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        and "transparency" not in image.info
+    )
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB, upright, on white where it was transparent; the first frame of an animation."""
     image.seek(0) if getattr(image, "n_frames", 1) > 1 else None
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's own convert would clip it
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

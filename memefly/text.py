@@ -56,6 +56,7 @@ def normalize_graph(texts: tf.Tensor) -> tf.Tensor:
     """`normalize` as graph ops: string tensor of any shape to one of the same shape."""
     import tensorflow as tf
 
+    texts = tf.strings.regex_replace(texts, r"\x00", " ")  # where `lower` would take the text to end
     texts = tf.strings.lower(texts, encoding="utf-8")
     for pattern, replacement in _RULES:
         texts = tf.strings.regex_replace(texts, pattern, replacement)
@@ -66,7 +67,7 @@ def tokenize_graph(texts: tf.Tensor) -> tf.RaggedTensor:
     """`tokenize` as graph ops: string (N,) to ragged string (N, words)."""
     import tensorflow as tf
 
-    return tf.strings.split(normalize_graph(texts), sep=" ")
+    return tf.strings.split(normalize_graph(texts))
 
 
 class Vocabulary:

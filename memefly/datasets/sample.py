@@ -32,13 +32,13 @@ COLOURS = {
     "brown": (130, 85, 50), "grey": (140, 145, 150),
 }  # fmt: skip
 CHARACTERS = {  # each with the colours that it comes in
-    "cat": ("orange", "grey"), "dog": ("brown", "yellow"), "frog": ("green", "teal"), "penguin": ("blue", "purple"),
-    "robot": ("grey", "red"), "octopus": ("pink", "purple"), "cactus": ("green", "yellow"), "ghost": ("teal", "pink"),
-    "owl": ("brown", "purple"), "dragon": ("red", "blue"),
+    "cat": ("orange", "grey"), "dog": ("brown", "orange"), "frog": ("green", "teal"), "penguin": ("blue", "grey"),
+    "robot": ("grey", "yellow"), "octopus": ("purple", "pink"), "ghost": ("teal", "yellow"),
+    "dragon": ("red", "purple"),
 }  # fmt: skip
 MOODS = ("happy", "grumpy", "sleepy", "shocked")
 PROPS = ("coffee", "pizza", "balloon", "laptop", "umbrella")
-PLACES = {"left": 0.27, "middle": 0.5, "right": 0.73}  # centre of the character, in picture widths
+PLACES = {"left": 0.3, "middle": 0.5, "right": 0.7}  # centre of the character, in picture widths
 BACKGROUNDS = ("beach", "office", "space", "forest", "city", "kitchen")
 
 WHERE = {
@@ -107,9 +107,9 @@ def render(scene: Scene, rng: random.Random) -> bytes:
     image = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(image)
     _BACKDROPS[scene.background](draw, side, rng)
-    radius = side * rng.uniform(0.17, 0.2)
+    radius = side * rng.uniform(0.21, 0.24)
     x = side * (PLACES[scene.place] + rng.uniform(-0.03, 0.03))
-    y = side * rng.uniform(0.57, 0.63)
+    y = side * rng.uniform(0.58, 0.62)
     pen = _Pen(draw, x, y, radius)
     body = tuple(max(0, min(255, c + rng.randint(-12, 12))) for c in COLOURS[scene.colour])
     _BODIES[scene.character](pen, body)
@@ -217,34 +217,11 @@ def _octopus(pen: _Pen, c):
         pen.oval(dx, dy, 0.12, 0.09, _darker(c), None)
 
 
-def _cactus(pen: _Pen, c):
-    for side, top in ((-1, -0.5), (1, -0.8)):
-        pen.line([(0, 0.5), (side * 1.05, 0.5), (side * 1.05, top)], c, 0.34)
-    pen.box(-0.6, -1.2, 0.6, 1.2, c, round_by=0.55)
-    for i in range(5):
-        for dx in (-0.45, 0.45):
-            pen.line([(dx - 0.06, -0.9 + 0.45 * i), (dx + 0.06, -0.8 + 0.45 * i)], _WHITE, 0.05)
-    pen.shape([(-0.8, 1.0), (0.8, 1.0), (0.6, 1.6), (-0.6, 1.6)], COLOURS["brown"])
-
-
 def _ghost(pen: _Pen, c):
     light = tuple((2 * v + 255) // 3 for v in c)
     hem = [(1.0 - 0.25 * i, 1.35 if i % 2 else 1.05) for i in range(9)]
     dome = [(math.cos(a) * 1.0, -0.2 + math.sin(a) * 1.0) for a in (math.pi + math.pi * i / 16 for i in range(17))]
     pen.shape([*dome, *hem], light)
-
-
-def _owl(pen: _Pen, c):
-    for side in (-1, 1):
-        pen.shape([(side * 0.85, -1.25), (side * 0.9, -0.4), (side * 0.25, -0.8)], _darker(c))
-        pen.oval(side * 0.85, 0.5, 0.3, 0.75, _darker(c))
-    pen.oval(0, 0.25, 0.95, 1.15, c)
-    for row in range(3):
-        for dx in (-0.3, 0, 0.3):
-            pen.arc(dx, 0.65 + 0.25 * row, 0.15, 0.14, 0, 180, 0.05)
-    for side in (-1, 1):
-        pen.oval(side * 0.38, -0.2, 0.4, 0.4, (250, 235, 200))
-    pen.shape([(-0.12, 0.1), (0.12, 0.1), (0, 0.4)], COLOURS["orange"])
 
 
 def _dragon(pen: _Pen, c):
@@ -391,7 +368,7 @@ def _kitchen(draw, side, rng):
 
 _BODIES: dict[str, Callable] = {
     "cat": _cat, "dog": _dog, "frog": _frog, "penguin": _penguin, "robot": _robot, "octopus": _octopus,
-    "cactus": _cactus, "ghost": _ghost, "owl": _owl, "dragon": _dragon,
+    "ghost": _ghost, "dragon": _dragon,
 }  # fmt: skip
 _PROPS: dict[str, Callable] = {
     "coffee": _coffee, "pizza": _pizza, "balloon": _balloon, "laptop": _laptop, "umbrella": _umbrella,

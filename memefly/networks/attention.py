@@ -1,6 +1,6 @@
 """Show, Attend and Tell: a recurrent captioner with soft attention over picture positions (arXiv 1502.03044).
 
-    a_i      = relu(W a_i)  + p_i                     values: features projected once a picture, with positions
+    a_i      = W f_i + p_i                            values: features projected once a picture, with positions
     e_ti     = v^T tanh(K a_i + Q h_t-1)              attention scores (eq. 4, after Bahdanau et al., 1409.0473)
     alpha_t  = softmax(e_t)                           (eq. 5)
     z_t      = beta_t sum_i alpha_ti a_i,  beta_t = sigmoid(f h_t-1)       soft attention, gated (eq. 13, sec. 4.2.1)
@@ -65,7 +65,7 @@ class AttentionNetwork(tf.Module):
         dropout = _Dropout(self.config.dropout if training else 0.0, noise)
         features = tf.reshape(features, [-1, self._positions, self.project_kernel.shape[0]])  # (P, L, D)
         # Dropout comes after the projection: noise on the features themselves would bury what varies little in them.
-        values = tf.nn.relu(tf.linalg.matmul(features, self.project_kernel) + self.project_bias)
+        values = tf.linalg.matmul(features, self.project_kernel) + self.project_bias
         values = dropout(values) + self.position  # (P, L, A)
         keys = tf.linalg.matmul(values, self.key_kernel)  # (P, L, A)
         start = tf.tanh(tf.reduce_mean(values, axis=1) @ self.state_kernel + self.state_bias)

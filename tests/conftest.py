@@ -1,0 +1,43 @@
+"""Fixtures that several rooms share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets, where they are at hand; they are not part of the project."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"needs the real data sets in {SHARED.name}/data beside the project, which are not there")
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def small_encoder(tmp_path_factory) -> Path:
+    """A Keras model file from (64, 64, 3) to (8, 8, 32): an encoder that costs nothing."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    x = inputs = tf_keras.Input((64, 64, 3))
+    for filters in (16, 24, 32):
+        x = tf_keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
+    path = tmp_path_factory.mktemp("encoder") / "small.h5"
+    tf_keras.Model(inputs, x).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def memes(tmp_path_factory) -> Path:
+    """A canonical data set of 60 sample memes."""
+    from memefly.datasets import sample
+
+    out = tmp_path_factory.mktemp("memes") / "data"
+    sample.generate(out, images=60, seed=1)
+    return out

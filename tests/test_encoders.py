@@ -1,0 +1,136 @@
+import functools
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from memefly import encoders
+from memefly.encoders import EncoderConfig
+from memefly.errors import EncoderError
+
+
+def test_a_model_file(small_encoder):
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder)))
+    assert (encoder.image_size, encoder.feature_shape) == ((64, 64), (8, 8, 32))
+    pictures = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
+    features = encoder.encode(pictures).numpy()
+    assert features.dtype == np.float16
+    np.testing.assert_allclose(features, encoder.model(pictures).numpy(), rtol=2e-3, atol=1e-4)
+    np.testing.assert_array_equal(features[:1], encoder.encode(pictures[:1]).numpy())
+
+
+def test_a_saved_model_is_the_same_encoder(small_encoder, tmp_path):
+    import tensorflow as tf
+    import tf_keras
+
+    model = tf_keras.models.load_model(small_encoder)
+    tf.saved_model.save(
+        model, str(tmp_path / "m"), signatures=tf.function(model).get_concrete_function(model.inputs[0].type_spec)
+    )
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    ours = encoders.load(EncoderConfig(weights=str(tmp_path / "m")))
+    theirs = encoders.load(EncoderConfig(weights=str(small_encoder)))
+    np.testing.assert_array_equal(ours.encode(pictures).numpy(), theirs.encode(pictures).numpy())
+
+
+def test_digest_follows_the_weights(small_encoder, tmp_path):
+    copy = tmp_path / small_encoder.name
+    copy.write_bytes(small_encoder.read_bytes())
+    assert encoders.digest(EncoderConfig(weights=str(copy))) == encoders.digest(
+        EncoderConfig(weights=str(small_encoder))
+    )
+    copy.write_bytes(small_encoder.read_bytes()[:-1] + b"x")
+    assert encoders.digest(EncoderConfig(weights=str(copy))) != encoders.digest(
+        EncoderConfig(weights=str(small_encoder))
+    )
+    different = {
+        encoders.digest(EncoderConfig(weights=w, seed=s)) for w, s in [("random", 0), ("random", 1), ("imagenet", 0)]
+    }
+    assert len(different) == 3
+
+
+def test_random_weights_follow_the_seed_and_keep_the_scale():
+    import tf_keras
+
+    def draw(seed):
+        x = inputs = tf_keras.Input((16, 16, 3))
+        for _ in range(6):
+            x = tf_keras.layers.Conv2D(32, 3, padding="same", activation="relu", use_bias=False)(x)
+        model = tf_keras.Model(inputs, x)
+        encoders._seed_weights(model, seed)
+        return model
+
+    a, b, c = draw(0), draw(0), draw(1)
+    np.testing.assert_array_equal(a.get_weights()[0], b.get_weights()[0])
+    assert np.abs(a.get_weights()[0] - c.get_weights()[0]).max() > 0.1
+    noise = np.random.default_rng(0).standard_normal((4, 16, 16, 3)).astype(np.float32)
+    assert 0.2 < float(np.std(a(noise))) < 5
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no model"])
+def test_a_file_that_is_no_model(tmp_path, content):
+    path = tmp_path / "m.h5"
+    path.write_bytes(content)
+    with pytest.raises(EncoderError, match="does not load"):
+        encoders.load(EncoderConfig(weights=str(path)))
+
+
+def test_a_path_that_leads_nowhere():
+    with pytest.raises(EncoderError, match="no such file"):
+        encoders.digest(EncoderConfig(weights="nowhere.h5"))
+
+
+def test_a_model_of_the_wrong_shape(tmp_path):
+    import tf_keras
+
+    inputs = tf_keras.Input((8, 8, 1))
+    tf_keras.Model(inputs, tf_keras.layers.Flatten()(inputs)).save(tmp_path / "flat.h5")
+    with pytest.raises(EncoderError, match=r"expected float32 \(B, H, W, 3\)"):
+        encoders.load(EncoderConfig(weights=str(tmp_path / "flat.h5")))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A local server of the files in `tmp_path / "www"`; its address, and the requests it got."""
+    (tmp_path / "www").mkdir()
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            requests.append(self.path)
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path / "www")
+    ) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}", requests
+        httpd.shutdown()
+
+
+def test_imagenet_is_downloaded_once_and_checked(server, tmp_path, monkeypatch):
+    import hashlib
+
+    address, requests = server
+    (tmp_path / "www" / "w.h5").write_bytes(b"the weights")
+    config = EncoderConfig(imagenet_url=f"{address}/w.h5", cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr(encoders, "IMAGENET_MD5", hashlib.md5(b"the weights").hexdigest())
+    path = encoders.imagenet_weights(config)
+    assert open(path, "rb").read() == b"the weights"
+    assert encoders.imagenet_weights(config) == path
+    assert len(requests) == 1
+
+
+def test_imagenet_that_is_not_what_it_says_is_refused(server, tmp_path):
+    address, _ = server
+    (tmp_path / "www" / "w.h5").write_bytes(b"something else")
+    config = EncoderConfig(imagenet_url=f"{address}/w.h5", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(EncoderError, match="mirror"):
+        encoders.imagenet_weights(config)
+    assert not list((tmp_path / "cache").glob("*.h5"))
+
+
+def test_imagenet_without_network_says_what_to_do(tmp_path):
+    config = EncoderConfig(imagenet_url="http://127.0.0.1:1/w.h5", cache_dir=str(tmp_path))
+    with pytest.raises(EncoderError, match="give encoder.weights a model file"):
+        encoders.imagenet_weights(config)

@@ -1,0 +1,154 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from memefly import images
+from memefly.errors import PictureError
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, format: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=format, **options)
+    return out.getvalue()
+
+
+RGB = Image.fromarray(PIXELS)
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return images.decode(tf.constant(images.canonical(data).data)).numpy()
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP"])
+def test_plain_pictures_pass_byte_for_byte(format):
+    data = encoded(RGB, format)
+    picture = images.canonical(data)
+    assert picture.data == data
+    assert (picture.width, picture.height) == (60, 40)
+    np.testing.assert_array_equal(decoded(data), PIXELS)
+
+
+def test_jpeg_passes_and_decodes_as_pillow_reads_it():
+    data = encoded(RGB.resize((64, 64), Image.Resampling.BICUBIC), "JPEG", quality=95)
+    assert images.canonical(data).data == data
+    difference = np.abs(decoded(data).astype(int) - np.asarray(Image.open(io.BytesIO(data))).astype(int))
+    assert difference.mean() < 1.5
+
+
+def test_grey_becomes_rgb():
+    assert decoded(encoded(RGB.convert("L"), "PNG")).shape == (40, 60, 3)
+
+
+def test_webp_lossless():
+    np.testing.assert_array_equal(decoded(encoded(RGB, "WEBP", lossless=True)), PIXELS)
+
+
+def test_palette():
+    palette = RGB.quantize(16)
+    np.testing.assert_array_equal(decoded(encoded(palette, "PNG")), np.asarray(palette.convert("RGB")))
+
+
+def test_cmyk_reads_as_pillow_reads_it():
+    data = encoded(RGB.convert("CMYK"), "JPEG", quality=95)
+    np.testing.assert_array_equal(decoded(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_16_bit_grey_is_scaled_not_clipped(dark):
+    values = np.array([[0, 200 if dark else 65535], [128, 257 if not dark else 0]], np.uint16)
+    grey = decoded(encoded(Image.fromarray(values), "PNG"))[..., 0]
+    np.testing.assert_allclose(grey, values / 257, atol=0.51)
+
+
+def test_transparent_lies_on_white():
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    np.testing.assert_array_equal(decoded(encoded(clear, "PNG")), np.full((4, 4, 3), 255))
+
+
+def test_exif_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    data = encoded(RGB, "PNG", exif=exif)
+    np.testing.assert_array_equal(decoded(data), np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_first_frame_of_an_animation(format):
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", "#0000ff"))
+    data = encoded(red, format, save_all=True, append_images=[blue], duration=100)
+    assert decoded(data).reshape(-1, 3).mean(axis=0) == pytest.approx([255, 0, 0], abs=3)
+
+
+def jpeg() -> bytes:
+    return encoded(RGB, "JPEG")
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes that says it is 30,000 x 30,000."""
+    import struct
+    import zlib
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty_file"),
+        (b"not a picture at all", "not_a_picture"),
+        (b"<html><img src=x></html>", "not_a_picture"),
+        (jpeg()[: len(jpeg()) // 2], "truncated"),
+        (encoded(RGB, "PNG")[:500], "truncated"),
+        (jpeg()[:3], "not_a_picture"),
+        (bomb(), "too_large"),
+    ],
+)
+def test_bad_pictures_have_a_reason(data, reason):
+    assert reason in images.REASONS
+    with pytest.raises(PictureError) as raised:
+        images.canonical(data)
+    assert raised.value.reason == reason
+
+
+def test_pixel_limit_is_configurable():
+    with pytest.raises(PictureError, match="60 x 40 pixels; at most 1,000"):
+        images.canonical(encoded(RGB, "PNG"), max_pixels=1000)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(PictureError) as raised:
+        images.read(tmp_path / "nowhere.png")
+    assert raised.value.reason == "missing_picture"
+
+
+def test_a_name_says_nothing(tmp_path):
+    path = tmp_path / "really-a-png.jpg"
+    path.write_bytes(encoded(RGB, "PNG"))
+    assert (images.read(path).width, images.read(path).height) == (60, 40)
+
+
+def test_preprocess_alone_batched_and_in_tf_data():
+    data = [encoded(RGB, "PNG"), jpeg()]
+    alone = np.stack([images.preprocess(tf.constant(d), (24, 32)).numpy() for d in data])
+    assert alone.shape == (2, 24, 32, 3)
+    assert alone.dtype == np.float32
+    assert -1 <= alone.min() < -0.3 and 0.3 < alone.max() <= 1
+    np.testing.assert_array_equal(images.preprocess_batch(tf.constant(data), (24, 32)), alone)
+    stream = tf.data.Dataset.from_tensor_slices(data).map(lambda d: images.preprocess(d, (24, 32)))
+    np.testing.assert_array_equal(np.stack(list(stream.as_numpy_iterator())), alone)
+
+
+def test_preprocess_keeps_a_constant_picture():
+    grey = encoded(Image.new("RGB", (50, 20), (255, 0, 127)), "PNG")
+    out = images.preprocess(tf.constant(grey), (8, 8)).numpy()
+    np.testing.assert_allclose(out, np.broadcast_to([1.0, -1.0, 127 / 127.5 - 1], (8, 8, 3)), atol=1e-5)
