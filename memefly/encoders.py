@@ -135,7 +135,9 @@ class Encoder:
         import tensorflow as tf
 
         signature = [tf.TensorSpec([None], tf.string)]
-        return tf.function(lambda data: images.preprocess_batch(data, self.image_size), input_signature=signature)
+        return tf.function(
+            lambda data: images.preprocess_batch(data, self.image_size), input_signature=signature, autograph=False
+        )
 
 
 def load(config: EncoderConfig) -> Encoder:

@@ -68,7 +68,9 @@ class Captioner(tf.Module):
     def _spell(self, ids: tf.Tensor) -> tf.Tensor:
         return self.words.lookup(tf.cast(ids, tf.int64))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # one trace, shared by all signatures
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+    )  # one trace, shared by all signatures
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them."""
         return self._encoder.features(images.preprocess_batch(image_bytes, self._encoder.image_size))
@@ -97,7 +99,9 @@ class Captioner(tf.Module):
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         def function(method, argument):
-            return tf.function(method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)])
+            return tf.function(
+                method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)], autograph=False
+            )
 
         return {
             "serving_default": function(lambda image_bytes: self._caption(image_bytes), "image_bytes"),

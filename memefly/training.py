@@ -252,7 +252,8 @@ def train(
         input_signature=[
             tf.TensorSpec([None, *examples.feature_shape], tf.float16),
             tf.TensorSpec([None, None, None], tf.int32),
-        ]
+        ],
+        autograph=False,  # nothing here branches on tensors, and converting the optimizer takes seconds
     )
     def step(features, tokens):
         noise = (config.seed, tf.cast(optimizer.iterations, tf.int32))
@@ -265,6 +266,7 @@ def train(
     decode = tf.function(
         lambda features: greedy_search(network, standardizer(features), examples.max_length - 1),
         input_signature=[tf.TensorSpec([None, *examples.feature_shape], tf.float16)],
+        autograph=False,
     )
     on_event("start", {"steps": steps, "steps_an_epoch": steps_an_epoch, "parameters": _size(variables)})
     done = int(optimizer.iterations.numpy())

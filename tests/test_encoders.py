@@ -1,6 +1,7 @@
 import functools
 import http.server
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_imagenet_is_downloaded_once_and_checked(server, tmp_path, monkeypatch):
     config = EncoderConfig(imagenet_url=f"{address}/w.h5", cache_dir=str(tmp_path / "cache"))
     monkeypatch.setattr(encoders, "IMAGENET_MD5", hashlib.md5(b"the weights").hexdigest())
     path = encoders.imagenet_weights(config)
-    assert open(path, "rb").read() == b"the weights"
+    assert Path(path).read_bytes() == b"the weights"
     assert encoders.imagenet_weights(config) == path
     assert len(requests) == 1
 
@@ -132,5 +133,5 @@ def test_imagenet_that_is_not_what_it_says_is_refused(server, tmp_path):
 
 def test_imagenet_without_network_says_what_to_do(tmp_path):
     config = EncoderConfig(imagenet_url="http://127.0.0.1:1/w.h5", cache_dir=str(tmp_path))
-    with pytest.raises(EncoderError, match="give encoder.weights a model file"):
+    with pytest.raises(EncoderError, match=r"give encoder\.weights a model file"):
         encoders.imagenet_weights(config)

@@ -160,7 +160,7 @@ def test_nothing_to_train_on(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops(examples, tmp_path):
     broken = Standardizer(np.full(6, np.nan, np.float32), np.ones(6, np.float32))
-    with pytest.raises(TrainingError, match="smaller training.learning_rate"):
+    with pytest.raises(TrainingError, match=r"smaller training\.learning_rate"):
         train(examples, broken, VOCABULARY, NETWORK, CONFIG, tmp_path)
 
 

@@ -5,7 +5,7 @@ import pytest
 from memefly.metrics import best_constant_caption, bleu
 from memefly.metrics.constant import ConstantCaptionSearch
 
-WORDS = "a the cat dog man runs sits on red".split()
+WORDS = ["a", "the", "cat", "dog", "man", "runs", "sits", "on", "red"]
 
 
 def references(seed: int, pictures: int = 12) -> list[list[list[str]]]:
