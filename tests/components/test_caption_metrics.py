@@ -1,0 +1,67 @@
+"""The TFMA metric against the library's own functions, however Beam parts the data."""
+
+import numpy as np
+import pytest
+
+from components.caption_metrics.bleu import KEYS, CaptionBleu
+from memefly import text
+from memefly.metrics import best_constant_caption, score
+
+REFERENCES = [
+    ["a man rides a horse on the beach", "a man on a horse by the sea"],
+    ["two dogs play in the snow", "dogs are playing in the snow", "snow and dogs"],
+    ["a child in a red jacket jumps off a wall"],
+    ["one does not simply walk into the office", "not simply an office"],
+    ["a man on a beach with two dogs"],
+    ["a red jacket on the beach"],
+    ["two dogs and a child on a wall"],
+]
+HYPOTHESES = [
+    "a man riding a horse on the beach", "two dogs play in the snow", "a child in a jacket",
+    "one does not simply walk", "a man on a beach", "a red wall", "two dogs play in the snow",
+]  # fmt: skip
+
+
+def inputs(i: int) -> dict:
+    """Extracts of one picture, as the Evaluator hands them to a metric."""
+    return {
+        "labels": np.array([r.encode() for r in REFERENCES[i]], dtype=object),
+        "predictions": np.array([HYPOTHESES[i].encode()], dtype=object),
+    }
+
+
+def evaluate(parts: int, hypotheses=None) -> dict[str, float]:
+    from tensorflow_model_analysis.metrics import metric_types
+
+    (computation,) = CaptionBleu().computations()
+    combiner = computation.combiner
+    accumulators = []
+    for part in range(parts):
+        accumulator = combiner.create_accumulator()
+        for i in range(part, len(REFERENCES), parts):
+            element = inputs(i)
+            if hypotheses:
+                element["predictions"] = np.array([hypotheses[i].encode()], dtype=object)
+            accumulator = combiner.add_input(accumulator, metric_types.StandardMetricInputs(element))
+        accumulators.append(accumulator)
+    values = combiner.extract_output(combiner.merge_accumulators(accumulators))
+    return {key.name: value for key, value in values.items()}
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_equals_the_library_however_the_data_is_parted(parts):
+    values = evaluate(parts)
+    expected = score(REFERENCES, HYPOTHESES)
+    assert set(values) == set(KEYS)
+    for n in range(1, 5):
+        assert values[f"bleu{n}"] == pytest.approx(expected[f"bleu{n}"], rel=1e-12)
+    cut = [[text.tokenize(r) for r in group] for group in REFERENCES]
+    constant = best_constant_caption(cut, [text.tokenize(h) for h in HYPOTHESES])[1]
+    assert values["constant_bleu4"] == pytest.approx(constant, rel=1e-12)
+    assert values["bleu4_gain"] == pytest.approx(expected["bleu4"] - constant, rel=1e-9)
+    assert values["distinct_captions"] == 6
+
+
+def test_one_sentence_for_every_picture_gains_nothing():
+    for said in ("two dogs play in the snow", "a man on a beach", "something quite else"):
+        assert evaluate(3, [said] * len(REFERENCES))["bleu4_gain"] <= 1e-12

@@ -1,0 +1,61 @@
+"""ImageFeatures computes what is new and nothing else."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from memefly import encoders
+from memefly.datasets import sample
+from memefly.encoders import EncoderConfig
+from memefly.feature_store import FeatureStore
+
+
+@pytest.fixture
+def data(tmp_path, memes):
+    return shutil.copytree(memes, tmp_path / "data")
+
+
+def test_each_picture_once_ever(tmp_path, data, run_to, small_encoder):
+    assert run_to(data, "ImageFeatures").features == {"computed": 60, "reused": 0}
+    assert run_to(data, "ImageFeatures").features == {"computed": 0, "reused": 60}  # from TFX's cache
+
+    # Ten more pictures: ten are computed.
+    sample.generate(tmp_path / "more", images=10, seed=77)
+    lines = (data / "captions.jsonl").read_text().splitlines()
+    for line in (tmp_path / "more" / "captions.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        name = record["image"].replace("meme-", "more-")
+        shutil.copy(tmp_path / "more" / record["image"], data / name)
+        lines.append(json.dumps({**record, "image": name}))
+    (data / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    assert run_to(data, "ImageFeatures").features == {"computed": 10, "reused": 60}
+
+    # Other captions: none is.
+    changed = [json.dumps({**json.loads(line), "captions": ["something else entirely"]}) for line in lines]
+    (data / "captions.jsonl").write_text("\n".join(changed) + "\n")
+    assert run_to(data, "ImageFeatures").features == {"computed": 0, "reused": 70}
+
+    # A damaged entry: that one is, also for another pipeline over the same store.
+    config = EncoderConfig(weights=str(small_encoder))
+    store = FeatureStore(tmp_path / "root" / "features", encoders.digest(config))
+    entries = sorted(store.folder.rglob("*.f16"))
+    assert len(entries) == 70
+    content = bytearray(entries[0].read_bytes())
+    content[-1] ^= 255
+    entries[0].write_bytes(content)
+    shutil.copytree(tmp_path / "root" / "features", tmp_path / "other" / "features")
+    assert run_to(data, "ImageFeatures", root="other").features == {"computed": 1, "reused": 69}
+
+    # And what comes out is what the encoder says.
+    encoder = encoders.load(config)
+    files = sorted((tmp_path / "other" / "artifacts" / "ImageFeatures").rglob("data_tfrecord*"))
+    for record in tf.data.TFRecordDataset([str(f) for f in files]).take(5).as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        shape = list(feature["features_shape"].int64_list.value)
+        assert shape == [8, 8, 32]
+        stored = np.frombuffer(feature["features"].bytes_list.value[0], np.float16).reshape(shape)
+        (fresh,) = encoder.encode_bytes([feature["image"].bytes_list.value[0]])
+        np.testing.assert_allclose(stored, fresh, rtol=2e-3, atol=1e-3)

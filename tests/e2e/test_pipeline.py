@@ -1,0 +1,155 @@
+"""The pipeline as a user meets it: the command line, a small encoder, sixty memes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+NODES = [
+    "CaptionExampleGen", "ImportSchemaGen", "ImageFeatures", "StatisticsGen", "StrictExampleValidator", "Transform",
+    "Trainer", "LiveModel", "ServingValidator", "Evaluator", "VersionPusher", "Tracking",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def command(memes, small_encoder):
+    def command(root: Path, *arguments: str) -> list[str]:
+        return [
+            sys.executable, "-m", "pipeline.command", "run", "--data", str(memes), "--root", str(root),
+            "--config", "tiny", "--set", f"encoder.weights={small_encoder}", *arguments,
+        ]  # fmt: skip
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def run(command):
+    def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+        environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"}
+        return subprocess.run(command(root, *arguments), capture_output=True, text=True, cwd=HOME, env=environment)
+
+    return run
+
+
+def summary(root: Path) -> dict:
+    return json.loads((root / "runs" / "latest" / "summary.json").read_text())
+
+
+def versions(root: Path) -> list[str]:
+    return sorted(p.name for p in (root / "serving" / "captioner").iterdir())
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory):
+    """A root whose pipeline has run once, undisturbed."""
+    root = tmp_path_factory.mktemp("root")
+    done = run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, done
+
+
+def test_one_command_makes_a_gated_model(finished):
+    root, done = finished
+    lines = done.stdout.splitlines()
+    assert [
+        line.split()[1] for line in lines if line.startswith("[") and "/12]" in line
+    ] or "CaptionExampleGen" in done.stdout
+    assert all(name in done.stdout for name in NODES)
+    assert len(lines) < 60 and done.stderr == "", "quiet otherwise"
+    said = summary(root)
+    assert [c["name"] for c in said["components"]] == NODES
+    assert {c["state"] for c in said["components"]} == {"ran"}
+    assert (said["data"]["images"], said["data"]["captions"]) == (60, 300)
+    assert said["features"] == {"computed": 60, "reused": 0}
+    assert said["blessed"] and said["baseline"] is None and said["gate"] == []
+    assert 0 <= said["metrics"]["bleu4"] <= said["metrics"]["bleu1"] <= 1
+    assert Path(said["pushed"]).is_dir() and versions(root) == [Path(said["pushed"]).name]
+
+    manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
+    assert manifest["metrics"]["eval"] == said["metrics"]
+    assert manifest["encoder"]["digest"] == said["encoder"]["digest"]
+    report = (root / "runs" / "latest" / "report.html").read_text()
+    assert "Blessed and pushed" in report and report.count("<figure>") >= 3
+    assert 'src="http' not in report and 'href="http' not in report
+    assert list((root / "wandb").rglob("*.wandb")), "W&B tracked it offline"
+    assert not (root / "checkpoints").exists()
+
+
+def test_nothing_changed_nothing_runs(finished, run):
+    root, _ = finished
+    before = versions(root)
+    done = run(root)
+    assert done.returncode == 0
+    states = {c["name"]: c["state"] for c in summary(root)["components"]}
+    assert {n: s for n, s in states.items() if n != "LiveModel"} == {n: "cached" for n in NODES if n != "LiveModel"}
+    assert versions(root) == before
+    assert summary(root)["features"] == {"computed": 0, "reused": 60}
+    assert summary(root)["blessed"] and summary(root)["pushed"]
+
+
+def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
+    root, _ = finished
+    before = versions(root)
+    done = run(root, "--set", "training.max_steps=1", "--set", "gate.min_bleu4=0.9", "--set", "gate.tolerance=0")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "NOT blessed, nothing pushed" in done.stdout
+    assert "bleu4 is 0.0000, must be at least 0.9000 (gate.min_bleu4)" in done.stdout
+    said = summary(root)
+    assert not said["blessed"] and said["pushed"] is None
+    assert said["baseline"] is not None, "the live model is what it is measured against"
+    assert versions(root) == before
+    assert "Not blessed; nothing was pushed" in (root / "runs" / "latest" / "report.html").read_text()
+
+
+def test_part_of_the_pipeline(finished, run):
+    root, _ = finished
+    done = run(root, "--from", "Trainer", "--to", "Trainer", "--set", "training.max_steps=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = {c["name"]: c["state"] for c in summary(root)["components"]}
+    assert states["Trainer"] == "ran"
+    assert {s for n, s in states.items() if n != "Trainer"} == {"skipped"}
+    wrong = run(root, "--from", "Training")
+    assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
+
+
+def kill_when(process: subprocess.Popen, condition, seconds: float = 300) -> None:
+    """Kills the process with SIGKILL as soon as `condition` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, tmp_path):
+    undisturbed, _ = finished
+    root, out = tmp_path / "root", tmp_path / "out.txt"
+
+    def kill(condition) -> None:
+        with out.open("w") as stream:
+            process = subprocess.Popen(command(root), stdout=stream, stderr=subprocess.STDOUT, cwd=HOME)
+            kill_when(process, condition)
+
+    kill(lambda: any((root / "features").rglob("*.f16")))  # in ImageFeatures, some pictures in
+    kill(lambda: any((root / "checkpoints").rglob("checkpoint")))  # in Trainer, after a checkpoint
+    kill(lambda: "VersionPusher" in out.read_text())  # in VersionPusher
+    done = run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = summary(root), summary_of_first(undisturbed)
+    assert ours["blessed"] and ours["metrics"] == pytest.approx(theirs["metrics"])
+    assert len(versions(root)) == 1 and not list((root / "serving").glob(".*"))
+    first = undisturbed / "serving" / "captioner" / versions(undisturbed)[0]
+    digests = [json.loads((folder / "memefly.json").read_text())["digest"] for folder in (first, Path(ours["pushed"]))]
+    assert digests[0] == digests[1], "the same weights, to the bit"
+
+
+def summary_of_first(root: Path) -> dict:
+    return json.loads(min((root / "runs").glob("2*/summary.json")).read_text())

@@ -1,0 +1,52 @@
+import pytest
+
+from memefly.errors import ConfigError
+from pipeline import config
+
+
+@pytest.mark.parametrize("preset", ["tiny", "demo", "flickr8k", "memes"])
+def test_presets_are_valid(preset):
+    assert preset in config.presets()
+    assert config.load(preset) != config.load()
+
+
+def test_overrides_win_over_files_and_files_over_presets(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: demo\ntraining: {epochs: 7}\n")
+    loaded = config.load(str(path), ["training.seed=5", "encoder.weights=imagenet"])
+    assert (loaded.training.epochs, loaded.training.seed, loaded.encoder.weights) == (7, 5, "imagenet")
+    assert loaded.network.units == config.load("demo").network.units
+    assert loaded.training.pictures == config.load("demo").training.pictures
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["training.epochs=none"], r"training\.epochs: .*valid integer.*got 'none'"),
+        (["training.epochs=0"], r"training\.epochs: .*greater than or equal to 1.*got 0"),
+        (["trainings.epochs=1"], r"trainings is no key; known are data, text, encoder"),
+        (["network.kind=transformer"], r"network\.kind: .*'attention'.*got 'transformer'"),
+        (["decoding.max_length=99"], "lower the one or raise the other"),
+        (["epochs"], r"section\.key=value"),
+        (["data.splits={train: -1}"], r"data\.splits\.train: .*greater than 0"),
+    ],
+)
+def test_what_is_wrong_is_named(overrides, says):
+    with pytest.raises(ConfigError, match=says):
+        config.load("tiny", overrides)
+
+
+def test_a_configuration_that_is_not_there():
+    with pytest.raises(ConfigError, match="neither a YAML file nor one of the presets demo, flickr8k"):
+        config.load("nowhere")
+
+
+def test_a_file_that_is_not_yaml(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        config.load(str(tmp_path / "c.yaml"))
+
+
+def test_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        config.load("tiny").training.epochs = 3

@@ -1,0 +1,173 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from memefly import encoders, export, images, networks, text
+from memefly.decoding import DecodingConfig, beam_search
+from memefly.encoders import EncoderConfig
+from memefly.errors import ModelError
+from memefly.export import Captioner
+from memefly.networks import NetworkConfig
+from memefly.standardize import Standardizer
+from memefly.text import Vocabulary
+
+WORDS = [
+    *text.RESERVED_TOKENS,
+    *("one", "does", "not", "simply", "walk", "into", "the", "office", "brace", "yourselves", "grumpy", "cat"),
+]
+DECODING = DecodingConfig(beam=3, max_length=7)
+
+
+@pytest.fixture(scope="module")
+def captioner(small_encoder, tmp_path_factory) -> Captioner:
+    vocabulary = tmp_path_factory.mktemp("vocabulary") / "captions"
+    vocabulary.write_text("\n".join(WORDS) + "\n")
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder)))
+    network = networks.build(
+        NetworkConfig(embedding=8, units=16, attention_units=8), len(WORDS), encoder.feature_shape, seed=1
+    )
+    network.output_kernel.assign(8 * network.output_kernel)
+    rng = np.random.default_rng(0)
+    standardizer = Standardizer(
+        rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
+    )
+    return Captioner(encoder, standardizer, network, vocabulary, DECODING)
+
+
+@pytest.fixture(scope="module")
+def exported(captioner, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "1700000000"
+    export.export(captioner, folder, {"config": {"decoding": DECODING.model_dump()}, "metrics": {}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(memes) -> list[bytes]:
+    return [images.read(path).data for path in sorted((memes / "images").iterdir())[:50]]
+
+
+def test_serving_equals_training(captioner, exported, pictures):
+    """Captions of the exported model equal those of the in-memory one, whose features come from the bulk encoder."""
+    encoder = captioner._encoder
+    features = encoder.encode_bytes(pictures)
+    decoded = beam_search(captioner.network, captioner.standardizer(features), DECODING)
+    vocabulary = Vocabulary(WORDS)
+    expected = [[vocabulary.decode(ids) for ids in beams] for beams in decoded.tokens.numpy()]
+    served = export.load(exported).caption(pictures, batch_size=7)
+    assert [[c.text for c in row] for row in served] == expected
+    assert len({row[0] for row in expected}) > 3, "a model that says one thing to everything would prove nothing"
+    np.testing.assert_allclose([[c.score for c in row] for row in served], decoded.scores, rtol=1e-3)
+
+
+def test_signatures_answer_as_documented(exported, pictures):
+    loaded = tf.saved_model.load(str(exported))
+    batch = tf.constant(pictures[:4])
+    served = loaded.signatures["serving_default"](image_bytes=batch)
+    assert {k: (v.dtype.name, v.shape.as_list()) for k, v in served.items()} == {
+        "caption": ("string", [4]),
+        "score": ("float32", [4]),
+        "captions": ("string", [4, 3]),
+        "scores": ("float32", [4, 3]),
+    }
+    explained = loaded.signatures["explain"](image_bytes=batch)
+    assert explained["tokens"].shape == (4, 7) and explained["alphas"].shape == (4, 7, 8, 8)
+    spelled = [b" ".join(w for w in row if w not in (b"", b"</s>")) for row in explained["tokens"].numpy()]
+    assert spelled == list(served["caption"].numpy())
+    evaluated = loaded.signatures["evaluate"](image=batch)
+    np.testing.assert_array_equal(evaluated["caption"], served["caption"])
+
+
+def test_a_stranger_can_load_it_from_elsewhere(exported, pictures, tmp_path):
+    """Another process, another folder, none of our code: TensorFlow alone."""
+    moved = shutil.copytree(exported, tmp_path / "moved")
+    (tmp_path / "picture").write_bytes(pictures[0])
+    code = (
+        "import sys, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "
+        "b = open(sys.argv[2], 'rb').read(); "
+        "print(m.signatures['serving_default'](image_bytes=tf.constant([b]))['caption'].numpy()[0].decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(moved), str(tmp_path / "picture")],
+        capture_output=True, text=True, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == export.load(exported).caption(pictures[:1])[0][0].text
+
+
+def test_warmup_requests_replay(exported):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    loaded, sizes = tf.saved_model.load(str(exported)), []
+    for record in tf.data.TFRecordDataset(str(exported / export.WARMUP)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        batch = tf.make_ndarray(request.inputs["image_bytes"])
+        loaded.signatures["serving_default"](image_bytes=tf.constant(batch))
+        sizes.append(len(batch))
+    assert sizes == [1, 2, 4]
+
+
+def test_no_python_in_the_graph(exported):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    ops = {node.op for node in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
+    assert not ops & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
+    assert str(exported.parent).encode() not in (exported / "saved_model.pb").read_bytes()
+
+
+def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):
+    manifest = {"config": {}, "metrics": {}}
+    export.export(captioner, tmp_path / "again", dict(manifest))
+    same = export.read_manifest(tmp_path / "again")["digest"]
+    assert same == export.read_manifest(exported)["digest"]
+    bias = captioner.network.output_bias
+    before = bias.numpy()
+    bias.assign_add(tf.ones_like(bias))
+    try:
+        export.export(captioner, tmp_path / "other", dict(manifest))
+    finally:
+        bias.assign(before)
+    assert export.read_manifest(tmp_path / "other")["digest"] != same
+
+
+def test_newest_version(exported, tmp_path):
+    for version in ("9", "10", "not-a-version"):
+        shutil.copytree(exported, tmp_path / version)
+    assert export.newest_version(tmp_path).name == "10"
+    assert export.newest_version(tmp_path / "9").name == "9"
+
+
+def test_what_is_no_model(tmp_path, exported):
+    with pytest.raises(ModelError, match="is not a model of memefly"):
+        export.load(tmp_path)
+    broken = shutil.copytree(exported, tmp_path / "5")
+    (broken / "saved_model.pb").write_bytes(b"broken")
+    with pytest.raises(ModelError, match="does not load as a SavedModel"):
+        export.load(tmp_path)
+    (broken / export.MANIFEST).write_text("{")
+    with pytest.raises(ModelError, match="is damaged"):
+        export.load(tmp_path)
+
+
+def test_the_command_line_captions(exported, memes, tmp_path, capsys):
+    from PIL import Image
+
+    from memefly import cli
+
+    good = sorted((memes / "images").iterdir())[0]
+    webp, bad = tmp_path / "same.webp", tmp_path / "bad.jpg"
+    Image.open(good).save(webp, lossless=True)
+    bad.write_bytes(b"nothing")
+    assert cli.main(["caption", "--model", str(exported), "--json", "--beam", "2", str(good), str(webp), str(bad)]) == 2
+    out = capsys.readouterr()
+    first, second, third = map(json.loads, out.out.splitlines())
+    assert first["captions"] == second["captions"] and len(first["captions"]) == 2
+    assert third["reason"] == "not_a_picture" and third["captions"] == []
+    assert "bad.jpg: not a picture" in out.err
+    assert cli.main(["caption", "--model", str(exported), "--beam", "9", str(good)]) == 2
+    assert "exported with a beam of 3" in capsys.readouterr().err
