@@ -3,7 +3,7 @@ SHELL := bash
 PY := .venv/bin/python
 MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
-IMAGES ?= 1000
+IMAGES ?= 900
 
 .PHONY: help setup demo test unit lint bench lock clean
 

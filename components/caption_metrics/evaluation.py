@@ -41,7 +41,7 @@ def read_failures(evaluation_uri: str) -> list[str]:
 
 
 def _sentence(failure) -> str:
-    name, value = failure.metric_key.name, failure.metric_value.double_value.value
+    name, value = failure.metric_key.name.removesuffix("_diff"), failure.metric_value.double_value.value
     threshold = failure.metric_threshold
     if failure.message:
         return f"{name}: {failure.message}"
