@@ -41,7 +41,7 @@ bench: setup
 	@$(PY) -m benchmarks
 
 lock:
-	uv pip compile setup.py --all-extras --generate-hashes --python-version 3.10 --no-emit-index-url \
+	.venv/bin/uv pip compile setup.py --all-extras --generate-hashes --python-version 3.10 --no-emit-index-url \
 	  --python-platform x86_64-manylinux_2_31 --upgrade -o requirements/lock.txt
 
 clean:

@@ -26,6 +26,8 @@ class Executor(executor.Executor):
         for feature, anomaly in sorted(anomalies.anomaly_info.items()):
             reason = anomaly.description or anomaly.short_description
             self._found.append(f"split {split}, feature {feature!r}: {reason}")
-        if anomalies.HasField("dataset_anomaly_info"):
+        if anomalies.data_missing:  # of a split without Examples TFDV checks nothing else
+            self._found.append(f"split {split}: it has no pictures (see data.splits, and the data set's own splits)")
+        elif anomalies.HasField("dataset_anomaly_info"):
             self._found.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")
         return anomalies

@@ -62,9 +62,10 @@ def test_whatever_comes_is_handled_or_quarantined(tmp_path, run_to):
         ("moving.gif", png("GIF", save_all=True, append_images=[Image.new("RGB", (24, 16))]), {}),
         ("partly.png", png(), {"captions": ["a cat", "", "!!!"]}),
     ]
-    whole = png("JPEG")
+    noise = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(noise, format="JPEG")
     bad = [
-        ("truncated.jpg", whole[: len(whole) // 2], {}),
+        ("truncated.jpg", noise.getvalue()[: len(noise.getvalue()) * 3 // 4], {}),
         ("text.png", b"this is text", {}),
         ("zero.png", b"", {}),
         ("missing.png", None, {}),
