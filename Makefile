@@ -24,7 +24,7 @@ demo: setup
 	@test -e $(DEMO)/new || $(MEMEFLY) sample $(DEMO)/new --images 3 --seed 2026
 	@$(MEMEFLY) run --data $(DEMO)/data --root $(DEMO)/root --config demo
 	@echo; echo "three memes it has never seen:"
-	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png 2>/dev/null
+	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png
 
 test: setup lint
 	@$(PY) -m pytest tests -q --ignore tests/e2e --ignore tests/components

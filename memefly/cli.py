@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def main(argv: list[str] | None = None, further: Sequence[Callable] = ()) -> int
     """Runs a command and returns its exit status. `further` add commands of packages that stand above this one."""
     arguments = _parser(further).parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about Python 3.10, which TFX needs
     from memefly.errors import MemeflyError
 
     try:

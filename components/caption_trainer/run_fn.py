@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from pathlib import Path
 
 import tensorflow as tf
@@ -24,6 +25,7 @@ from memefly.training import Examples, TrainingConfig, train
 log = logging.getLogger("memefly.trainer")
 
 HISTORY = "history.json"
+_TELL_EVERY = 30.0  # seconds
 
 
 def run_fn(fn_args) -> None:
@@ -51,13 +53,19 @@ def run_fn(fn_args) -> None:
     checkpoints = root / "checkpoints" / _key(config, fn_args.transform_output)
 
     with tracking.Run(root, job_type="train", config={k: v for k, v in config.items() if k != "root"}) as run:
+        told = time.monotonic()
 
         def on_event(name: str, values: dict) -> None:
+            nonlocal told
             if name == "start":
                 log.info("%(steps)d steps at most, %(parameters)d parameters", values)
             elif name == "step":
                 run.log({k: values[k] for k in ("loss", "learning_rate")}, step=values["step"])
+                if time.monotonic() - told > _TELL_EVERY:
+                    told = time.monotonic()
+                    log.info("step %(step)d of %(steps)d  loss %(loss).3f", values)
             elif name == "epoch":
+                told = time.monotonic()
                 scalars = {k: v for k, v in values.items() if k != "samples"}
                 run.log(scalars, step=values["step"])
                 run.log_captions("samples", values["samples"], step=values["step"])
