@@ -13,6 +13,12 @@ run() {  # quiet unless it fails
   "$@" >>"$LOG" 2>&1 || { local status=$?; tail -n 40 "$LOG" >&2; say "failed ($status): $*"; say "whole log: $LOG"; exit 1; }
 }
 
+if ! command -v g++ >/dev/null 2>&1; then
+  say "no C++ compiler: one package (pyfarmhash, of TensorFlow Data Validation) comes as source only."
+  say "On Debian and Ubuntu: apt-get install g++. Then call make again."
+  exit 1
+fi
+
 if [ ! -x "$VENV/bin/python" ]; then
   if python3.10 -c 'import venv, ensurepip' >/dev/null 2>&1; then
     say "virtual environment in $VENV with $(python3.10 --version)"
