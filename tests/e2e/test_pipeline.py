@@ -57,9 +57,6 @@ def finished(run, tmp_path_factory):
 def test_one_command_makes_a_gated_model(finished):
     root, done = finished
     lines = done.stdout.splitlines()
-    assert [
-        line.split()[1] for line in lines if line.startswith("[") and "/12]" in line
-    ] or "CaptionExampleGen" in done.stdout
     assert all(name in done.stdout for name in NODES)
     assert len(lines) < 60 and done.stderr == "", "quiet otherwise"
     said = summary(root)
