@@ -253,8 +253,9 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
         folder = outputs["evaluation"][0].uri
         summary.metrics = evaluations.read_metrics(folder)
         summary.baseline = evaluations.read_metrics(folder, evaluations.BASELINE) or None
-        summary.gate = evaluations.read_failures(folder)
-        summary.blessed = of("blessing", "blessed") == 1
+        summary.gate += evaluations.read_failures(folder)
+        # ServingValidator may have come before, and what it refused stays refused.
+        summary.blessed = of("blessing", "blessed") == 1 and not summary.gate
     elif name == "ServingValidator":
         if of("blessing", "blessed") != 1:
             summary.blessed = False

@@ -1,0 +1,34 @@
+"""What the runner makes of the nodes' outputs: both judges must agree, in whichever order they come."""
+
+from pathlib import Path
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline import local_runner
+from pipeline.local_runner import RunSummary
+
+
+def artifact(**properties) -> metadata_store_pb2.Artifact:
+    made = metadata_store_pb2.Artifact(uri="somewhere")
+    for key, value in properties.items():
+        field = "int_value" if isinstance(value, int) else "string_value"
+        setattr(made.custom_properties[key], field, value)
+    return made
+
+
+@pytest.mark.parametrize("first", ["Evaluator", "ServingValidator"])
+@pytest.mark.parametrize(("measured", "servable"), [(True, True), (True, False), (False, True), (False, False)])
+def test_blessed_only_if_both_judges_say_so(monkeypatch, first, measured, servable):
+    monkeypatch.setattr(local_runner.evaluations, "read_metrics", lambda *_: {"bleu4": 0.3})
+    monkeypatch.setattr(local_runner.evaluations, "read_failures", lambda _: [] if measured else ["bleu4 is low"])
+    outputs = {
+        "Evaluator": {"evaluation": [artifact()], "blessing": [artifact(blessed=int(measured))]},
+        "ServingValidator": {"blessing": [artifact(blessed=int(servable), reason="" if servable else "it breaks")]},
+    }
+    summary = RunSummary(run_id="r", started="now")
+    for node in sorted(outputs, key=lambda name: name != first):
+        local_runner._collect(node, "ran", outputs[node], summary, Path("root"))
+    assert summary.blessed == (measured and servable)
+    assert sorted(summary.gate) == ["bleu4 is low"] * (not measured) + ["serving: it breaks"] * (not servable)
+    assert summary.judged
