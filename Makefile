@@ -4,6 +4,7 @@ PY := .venv/bin/python
 MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
+UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
 
 .PHONY: help setup demo test unit lint bench lock clean
 
@@ -27,11 +28,11 @@ demo: setup
 	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png
 
 test: setup lint
-	@$(PY) -m pytest tests -q --ignore tests/e2e --ignore tests/components
-	@$(PY) -m pytest tests/components tests/e2e -q
+	@$(UNIT)
+	@$(PY) -m pytest tests/components tests/e2e -q -n 2 --dist loadfile
 
 unit: setup
-	@$(PY) -m pytest tests -q --ignore tests/e2e --ignore tests/components
+	@$(UNIT)
 
 lint: setup
 	@.venv/bin/ruff check .

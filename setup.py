@@ -25,7 +25,7 @@ EXTRAS = {
         "tensorflow-serving-api>=2.16.1,<2.17",
     ],
     "serving": ["tensorflow-serving-api>=2.16.1,<2.17"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "uv>=0.5"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "uv>=0.5"],
 }
 
 setup(
