@@ -2,7 +2,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,16 @@ def memefly(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_help_is_there_at_once():
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        done = memefly("--help")
-        seconds.append(time.monotonic() - start)
+def test_help_lists_the_commands_and_loads_nothing_heavy():
+    done = memefly("--help")
     assert done.returncode == 0
-    assert min(seconds) < 0.5
     assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in COMMANDS)
     assert "exit status: 0 done" in done.stdout
+    code = (
+        "import sys\nfrom pipeline import command\ntry:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert not {'tensorflow', 'tfx', 'numpy', 'pydantic', 'wandb'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HOME, capture_output=True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -27,10 +27,9 @@ def test_tokens(caption, tokens):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=8))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cn"])), max_size=8))
 def test_graph_and_python_read_captions_alike(captions):
-    # Letters that are younger than RE2's Unicode tables are read differently; no caption has any.
-    captions = [c for c in captions if all(ord(ch) < 0x2C00 or 0x4E00 <= ord(ch) < 0x9000 for ch in c)]
+    # Of all characters of Unicode, only those assigned after the tables of one of the two were made are read apart.
     if captions:
         graph = text.tokenize_graph(tf.constant(captions)).to_list()
         assert [[w.decode() for w in row] for row in graph] == [text.tokenize(c) for c in captions]
