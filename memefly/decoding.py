@@ -1,60 +1,144 @@
-"""Greedy and beam search in the graph, batched, for any network behind `memefly.networks`.
+"""Captions from a network: greedy, beam and diverse beam search, and sampling, in one graph, batched.
 
-    >>> decoded = beam_search(network, features, DecodingConfig(beam=3, max_length=20))
+    >>> decoded = decode(network, features, DecodingConfig(beam=3))
     >>> decoded.tokens[:, 0]                     # the best caption of every picture, int32 (B, T)
+
+With `temperature` 0 the likeliest captions are searched for with a beam; a beam of 1 is greedy search, one that never
+prunes is exhaustive. `groups` cuts the beam into groups that avoid each other's words (diverse beam search,
+Vijayakumar et al., arXiv 1610.02424, Hamming diversity). With a temperature above 0 each place of the beam is a
+sample of its own, from the `top_k` likeliest words (Fan et al., 1805.04833) or the nucleus `top_p` (Holtzman et al.,
+1904.09751); the same seed draws the same captions for a picture, whatever else is in its batch.
 
 A hypothesis is scored by the sum of its log-probabilities over its number of tokens (the `</s>` counted) to the
 power `length_penalty`: 0 is the plain sum, which favours short captions, 1 the mean. Finished hypotheses keep their
-place in the beam and compete there with the growing ones by that score, so a beam of width 1 is greedy search and a
-beam that never prunes is exhaustive search.
+place in the beam and compete there with the growing ones by that score.
 
-Shapes: B pictures, K beams, T tokens, V words, L positions.
+Always: every caption ends in `</s>` within `max_length`, and never says `<pad>`, `<s>` or `<unk>`. If wanted: no n-gram
+twice (Paulus et al., 1705.04304), a least number of words, no article or preposition at the end.
+
+Every knob may also come as a tensor (B,) in `overrides`, one value a picture, which is how the SavedModel's `decode`
+signature works; a knob that is off in the configuration and not overridden costs nothing.
+
+Shapes: B pictures, K beams, N = B * K hypotheses, T tokens, V words, L positions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memefly.networks import Network
-from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
 
 _NEVER = -1e9  # a log-probability that nothing outweighs, and that adds up without becoming NaN as -inf would
 
+# After these a caption cannot end. Words that often end one ("is that all there is", "what are you looking at", "who is
+# in") are not here.
+DANGLING = (
+    *("a", "an", "the", "and", "or", "of", "with", "from", "into", "onto", "their", "his", "its", "my", "your"),
+    *("while", "as", "at", "by", "for", "to", "than", "towards", "toward", "against", "between", "behind", "near"),
+    *("through", "along", "across", "on", "in", "are", "very"),
+)
+
 
 class DecodingConfig(BaseModel):
-    """How captions are searched for."""
+    """How captions are looked for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    beam: int = Field(3, ge=1, le=64, description="hypotheses kept; 1 is greedy")
-    max_length: int = Field(24, ge=1, description="tokens of a caption at most, the </s> counted")
+    beam: int = Field(3, ge=1, le=64, description="hypotheses kept, or samples drawn; 1 is greedy")
+    groups: int = Field(1, ge=1, le=64, description="of the beam, which avoid each other's words (1610.02424)")
+    diversity: float = Field(0.5, ge=0.0, description="what a word costs that an earlier group just chose")
+    max_length: int = Field(24, ge=2, description="tokens of a caption at most, the </s> counted")
+    min_length: int = Field(1, ge=0, description="words of a caption at least")
     length_penalty: float = Field(0.7, ge=0.0, le=2.0, description="0: sum of log-probabilities; 1: their mean")
+    block_ngram: int = Field(3, ge=0, description="no n-gram of this size twice in a caption; 0: any (1705.04304)")
+    dangling: bool = Field(False, description="whether a caption may end in an article, a preposition or the like")
+    temperature: float = Field(0.0, ge=0.0, description="0: search; above: samples from the distribution so flattened")
+    top_k: int = Field(0, ge=0, description="samples come from this many words; 0: from all")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="samples come from the likeliest words of this share")
+    seed: int = Field(0, ge=0, lt=2**31, description="of samples")
+
+    @model_validator(mode="after")
+    def _agree(self) -> DecodingConfig:
+        if self.beam % self.groups:
+            raise ValueError(
+                f"a beam of {self.beam} has no {self.groups} groups of one size; make beam a multiple of it"
+            )
+        if self.min_length >= self.max_length:
+            raise ValueError(
+                f"min_length is {self.min_length} words, max_length {self.max_length} tokens with the </s>; "
+                "the first must be the smaller"
+            )
+        return self
+
+
+# What `overrides` may hold, and as what.
+KNOBS = {
+    name: tf.int32 if DecodingConfig.model_fields[name].annotation is int else tf.float32
+    for name in (
+        *("beam", "groups", "diversity", "max_length", "min_length", "length_penalty", "block_ngram"),
+        *("temperature", "top_k", "top_p", "seed"),
+    )
+}
 
 
 class Decoded(NamedTuple):
-    """Best first. `tokens` ends in </s> (unless max_length came first) and is padded after it."""
+    """Best first. `tokens` ends in </s> and is padded after it. A place that holds no caption scores below -1e6."""
 
     tokens: tf.Tensor  # int32 (B, K, T)
     scores: tf.Tensor  # float32 (B, K), length-normalised log-probabilities
-    alphas: tf.Tensor  # float32 (B, K, T, L), where the network looked for each token; zero after </s>
+    alphas: tf.Tensor | None  # float32 (B, K, T, L), where the network looked for each token; zero after </s>
 
 
-def beam_search(network: Network, features: tf.Tensor, config: DecodingConfig) -> Decoded:
-    """Standardised features float32 (B, h, w, D) to the K best captions found. Graph op."""
+def dangling_ids(vocabulary: Vocabulary) -> list[int]:
+    """Ids of the words that no caption should end in."""
+    return [i for i, word in enumerate(vocabulary.words) if word in DANGLING]
+
+
+def decode(
+    network: Network,
+    features: tf.Tensor,
+    config: DecodingConfig,
+    dangling: Sequence[int] = (),
+    *,
+    overrides: Mapping[str, tf.Tensor] | None = None,
+    with_alphas: bool = False,
+) -> Decoded:
+    """Standardised features float32 (B, h, w, D) to K captions each. Graph op.
+
+    `dangling`: ids that may not come last, unless the configuration allows it. `overrides`: knobs as tensors (B,) of
+    the types in `KNOBS`; K is then the largest `beam`, and T stays the configuration's, which bounds `max_length`.
+    """
     memory, state = network.encode(features)
-    B, K, T = tf.shape(features)[0], config.beam, config.max_length
-    L = network.step(memory, state, tf.fill([B], START_ID))[2].shape[1]  # of the trace; nothing else uses it
-    state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (B*K, …)
-    rows = tf.range(B)[:, tf.newaxis] * K  # first flat row of every picture
-    banned = tf.reduce_sum(tf.one_hot([PAD_ID, START_ID, UNKNOWN_ID], network.vocabulary_size), axis=0) * _NEVER
-    only_pad = (1.0 - tf.one_hot(PAD_ID, network.vocabulary_size)) * _NEVER  # how a finished hypothesis goes on
+    knobs = _Knobs(config, overrides or {})
+    B, V, T = tf.shape(features)[0], network.vocabulary_size, config.max_length
+    K = knobs.largest("beam")
+    slots = tf.range(K)  # (K,)
+    open_slots = slots < knobs.column("beam")  # (B, K) or (1, K)
+    last_step = tf.minimum(knobs.column("max_length"), T) - 1  # (B, 1) or ()
 
-    # At the start all beams of a picture are the same: only the first may be extended.
-    log_probs = tf.tile(tf.constant([[0.0] + [_NEVER] * (K - 1)]), [B, 1])  # (B, K)
-    loop = (
+    # What no hypothesis may say at a step, as log-probabilities to add: (T, 1, 1, V), or (T, B, 1, V).
+    t = tf.reshape(tf.range(T), [T, 1, 1, 1])
+    end = tf.one_hot(END_ID, V)  # (V,)
+    last_word = tf.reduce_max(tf.one_hot(list(dangling), V), axis=0) if len(dangling) and not config.dangling else None
+    forbidden = tf.reduce_sum(tf.one_hot([PAD_ID, START_ID, UNKNOWN_ID], V), axis=0)
+    forbidden += _cast(t < knobs.block("min_length")) * end
+    if last_word is not None:
+        forbidden = tf.maximum(forbidden, _cast(tf.equal(t, last_step[..., tf.newaxis] - 1)) * last_word)
+    forbidden = tf.where(t >= last_step[..., tf.newaxis], 1 - end, forbidden) * _NEVER
+    only_pad = (1.0 - tf.one_hot(PAD_ID, V)) * _NEVER  # how a finished hypothesis goes on
+
+    rows = tf.range(B)[:, tf.newaxis] * K  # first hypothesis of every picture
+    state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (N, …)
+    # At the start all beams of a group are the same: only the first may be extended. Samples are all their own.
+    group_size = tf.maximum(knobs.column("beam") // knobs.column("groups"), 1)  # (B, 1) or ()
+    first = tf.equal(slots % group_size, 0) | knobs.sampled
+    log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, _NEVER), [B, K])
+    loop = [
         tf.constant(0),
         state,
         tf.fill([B, K], START_ID),  # last token
@@ -62,66 +146,183 @@ def beam_search(network: Network, features: tf.Tensor, config: DecodingConfig) -
         tf.zeros([B, K], tf.int32),  # lengths
         tf.zeros([B, K], tf.bool),  # finished
         tf.fill([B, K, T], PAD_ID),  # tokens
-        tf.zeros([B, K, T, L]),  # alphas
-    )
+        tf.zeros([B, K, T if with_alphas else 0, network.positions]),  # alphas
+    ]
+    uniform = _uniform(knobs, B, K, T) if knobs.may_sample else None  # (B, K, T)
 
     def unfinished(t, state, last, log_probs, lengths, finished, tokens, alphas):
         return (t < T) & ~tf.reduce_all(finished)
 
     def extend(t, state, last, log_probs, lengths, finished, tokens, alphas):
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
-        step = tf.reshape(tf.nn.log_softmax(logits) + banned, [B, K, -1])  # (B, K, V)
+        step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
+        if last_word is not None:
+            step += (tf.gather(last_word, last) * _NEVER)[:, :, tf.newaxis] * end
+        if knobs.on("block_ngram"):
+            step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), config.block_ngram)
         step = tf.where(finished[:, :, tf.newaxis], only_pad, step)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(~finished, tf.int32)  # (B, K)
-        ranks = totals / _norm(longer, config.length_penalty)[:, :, tf.newaxis]
-        V = network.vocabulary_size
-        _, chosen = tf.math.top_k(tf.reshape(ranks, [B, K * V]), K)  # (B, K)
+        ranks = totals / _norm(longer, knobs.column("length_penalty"))[:, :, tf.newaxis]
+        chosen = _choose(ranks, knobs, slots, group_size)  # (B, K), an index into K * V each
+        if knobs.may_sample:
+            token = tf.cond(
+                tf.reduce_any(knobs.sampled),
+                lambda: _sample(step, uniform[:, :, t], knobs),
+                lambda: tf.zeros([B, K], tf.int32),
+            )
+            chosen = tf.where(knobs.sampled, slots * V + token, chosen)
         parent, token = chosen // V, chosen % V
-        flat = tf.reshape(rows + parent, [-1])  # (B*K,)
+        flat = tf.reshape(rows + parent, [-1])  # (N,)
         state = tf.nest.map_structure(lambda x: tf.gather(x, flat), state)
-        log_probs = tf.gather(tf.reshape(totals, [B, K * V]), chosen, batch_dims=1)
-        was_finished = tf.gather(finished, parent, batch_dims=1)
-        alpha = tf.gather(tf.reshape(alpha, [B, K, L]), parent, batch_dims=1)
-        alpha = tf.where(was_finished[:, :, tf.newaxis], 0.0, alpha)
+        log_probs = tf.reshape(tf.gather(tf.reshape(totals, [-1]), rows * V + chosen), [B, K])
+        lengths, was_finished = (tf.reshape(tf.gather(tf.reshape(x, [-1]), flat), [B, K]) for x in (longer, finished))
         here = tf.range(T) == t  # (T,)
-        tokens = tf.where(here, token[:, :, tf.newaxis], tf.gather(tokens, parent, batch_dims=1))
-        alphas = tf.gather(alphas, parent, batch_dims=1)
-        alphas = tf.where(here[:, tf.newaxis], alpha[:, :, tf.newaxis], alphas)
-        lengths = tf.gather(longer, parent, batch_dims=1)
+        tokens = tf.gather(tf.reshape(tokens, [-1, T]), tf.reshape(flat, [B, K]))
+        tokens = tf.where(here, token[:, :, tf.newaxis], tokens)
+        if with_alphas:
+            alpha = tf.reshape(tf.gather(alpha, flat), [B, K, network.positions])
+            alpha = tf.where(was_finished[:, :, tf.newaxis], 0.0, alpha)
+            alphas = tf.gather(alphas, parent, batch_dims=1)
+            alphas = tf.where(here[:, tf.newaxis], alpha[:, :, tf.newaxis], alphas)
         return t + 1, state, token, log_probs, lengths, was_finished | (token == END_ID), tokens, alphas
 
     # A finished hypothesis' last token is padding; feeding it on is harmless, what follows is only padding again.
     _, _, _, log_probs, lengths, _, tokens, alphas = tf.while_loop(
         unfinished, extend, loop, maximum_iterations=T, parallel_iterations=1
     )
-    scores = log_probs / _norm(lengths, config.length_penalty)
+    scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
-    return Decoded(*(tf.gather(x, order, batch_dims=1) for x in (tokens, scores, alphas)))
+    tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
+    return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
 
 
-def _norm(lengths: tf.Tensor, penalty: float) -> tf.Tensor:
+class _Knobs:
+    """The knobs of a configuration, some of them overridden: a scalar each, or a value a picture."""
+
+    def __init__(self, config: DecodingConfig, overrides: Mapping[str, tf.Tensor]):
+        unknown = set(overrides) - set(KNOBS)
+        if unknown:
+            raise ValueError(f"no such knobs of decoding: {sorted(unknown)}; known are {sorted(KNOBS)}")
+        self._config, self._overrides = config, overrides
+        self.may_sample = self.on("temperature")
+        self.sampled = self.column("temperature") > 0.0 if self.may_sample else tf.constant(False)  # (B, 1) or ()
+
+    def on(self, name: str) -> bool:
+        """Whether the knob can do anything: 0 is off."""
+        return name in self._overrides or bool(getattr(self._config, name))
+
+    def overridden(self, name: str) -> bool:
+        return name in self._overrides
+
+    def column(self, name: str) -> tf.Tensor:
+        """(B, 1), or a scalar."""
+        if name in self._overrides:
+            return tf.cast(self._overrides[name], KNOBS[name])[:, tf.newaxis]
+        return tf.constant(getattr(self._config, name), KNOBS[name])
+
+    def block(self, name: str) -> tf.Tensor:
+        """(B, 1, 1), or a scalar."""
+        return self.column(name)[..., tf.newaxis] if name in self._overrides else self.column(name)
+
+    def largest(self, name: str):
+        """The largest value: a Python integer where it is configured, a scalar tensor where it is overridden."""
+        return tf.reduce_max(self.column(name)) if name in self._overrides else getattr(self._config, name)
+
+
+def _choose(ranks: tf.Tensor, knobs: _Knobs, slots: tf.Tensor, group_size: tf.Tensor) -> tf.Tensor:
+    """The best extensions: ranks (B, K, V) to indices (B, K) into K * V, group after group."""
+    B, K, V = tf.unstack(tf.shape(ranks))
+
+    def best(ranks):
+        return tf.math.top_k(tf.reshape(ranks, [B, K * V]), K, sorted=True)[1]  # (B, K)
+
+    groups = knobs.largest("groups")
+    if isinstance(groups, int) and groups == 1 and not knobs.overridden("beam"):
+        return best(ranks)
+    group = slots // group_size  # (B, K) or (K,): whose each slot is
+
+    def one_group(g, chosen, said):
+        member = tf.broadcast_to(tf.equal(group, g), [B, K])
+        penalized = ranks - knobs.block("diversity") * said[:, tf.newaxis]
+        mine = best(tf.where(member[:, :, tf.newaxis], penalized, 2 * _NEVER * tf.cast(K, tf.float32)))
+        place = tf.broadcast_to(slots - g * group_size, [B, K])  # of a slot among its group's choices
+        chosen = tf.where(member, tf.gather(mine, tf.clip_by_value(place, 0, K - 1), batch_dims=1), chosen)
+        words = tf.one_hot(tf.where(member, chosen % V, -1), V)  # (B, K, V)
+        return g + 1, chosen, said + tf.reduce_sum(words, axis=1)
+
+    # Slots beyond a picture's own beam belong to no group below its number of groups: they stay as they are.
+    chosen = tf.broadcast_to(slots * V + PAD_ID, [B, K])
+    spoken = tf.zeros([B, V])
+    return tf.while_loop(lambda g, *_: g < groups, one_group, (tf.constant(0), chosen, spoken))[1]
+
+
+def _sample(step: tf.Tensor, uniform: tf.Tensor, knobs: _Knobs) -> tf.Tensor:
+    """A word for every hypothesis: log-probabilities (B, K, V) and uniform (B, K) to int32 (B, K), by inverting the
+    cumulative distribution."""
+    temperature = knobs.block("temperature")
+    scaled = step / tf.where(temperature > 0, temperature, 1.0)
+
+    def invert(probabilities):
+        cumulative = tf.cumsum(probabilities, axis=-1)  # (B, K, V)
+        threshold = uniform[:, :, tf.newaxis] * cumulative[:, :, -1:] * (1 - 1e-6)
+        return tf.reduce_sum(tf.cast(cumulative <= threshold, tf.int32), axis=-1)  # (B, K)
+
+    def from_all():
+        return invert(tf.nn.softmax(scaled))
+
+    def from_some():
+        ranked, words = tf.math.top_k(scaled, tf.shape(scaled)[-1])
+        probabilities = tf.nn.softmax(ranked)
+        before = tf.cumsum(probabilities, axis=-1, exclusive=True)
+        top_k = knobs.block("top_k")
+        keep = (before < knobs.block("top_p")) & ((tf.range(tf.shape(scaled)[-1]) < top_k) | tf.equal(top_k, 0))
+        return tf.gather(words, invert(tf.where(keep, probabilities, 0.0)), batch_dims=2)
+
+    if knobs.overridden("top_k") or knobs.overridden("top_p"):
+        some = tf.reduce_any(knobs.column("top_k") > 0) | tf.reduce_any(knobs.column("top_p") < 1)
+        return tf.cond(some, from_some, from_all)
+    return from_some() if knobs.largest("top_k") or knobs.largest("top_p") < 1 else from_all()
+
+
+def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:
+    """Numbers (B, K, T) in [0, 1), those of a picture from its own seed alone."""
+    if not knobs.overridden("seed"):
+        drawn = tf.random.stateless_uniform([K, T], tf.stack([knobs.column("seed"), 0]))
+        return tf.broadcast_to(drawn, [B, K, T])
+    seeds = tf.broadcast_to(knobs.column("seed")[:, 0], [B])
+    return tf.map_fn(lambda seed: tf.random.stateless_uniform([K, T], [seed, 0]), seeds, fn_output_signature=tf.float32)
+
+
+def _block_repeats(step: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, size: tf.Tensor, longest: int) -> tf.Tensor:
+    """Forbids words that would end an n-gram which the hypothesis has said already.
+
+    step float32 (B, K, V), tokens int32 (B, K, T) of which t are written, size int32 () or (B, 1), 0 for none.
+    """
+    T = tokens.shape[2]
+    position = tf.range(T)
+    # agree[…, i]: how many of the words before position i are, one by one, those before position t.
+    agree = tf.zeros(tf.shape(tokens), tf.int32)
+    running = tf.ones(tf.shape(tokens), tf.int32)
+    for back in range(1, max(longest, 3)):
+        recent = tf.gather(tokens, tf.maximum(t - back, 0), axis=2)[:, :, tf.newaxis]  # (B, K, 1)
+        earlier = tf.roll(tokens, back, axis=2)  # (B, K, T): the word `back` places before each
+        running *= tf.cast(tf.equal(earlier, recent) & (position >= back) & (t >= back), tf.int32)
+        agree += running
+    size = size[..., tf.newaxis] if size.shape.rank else size  # (B, 1, 1)
+    repeats = (agree >= size - 1) & (position < t) & (size > 0)  # (B, K, T)
+    # Non-repeats point at <pad>, which is forbidden anyway.
+    words = tf.where(repeats, tokens, PAD_ID)
+    V = tf.shape(step)[2]
+    row = tf.range(tf.size(step) // V)[:, tf.newaxis] * V  # (N, 1)
+    index = tf.reshape(row + tf.reshape(words, [-1, T]), [-1, 1])
+    flat = tf.tensor_scatter_nd_min(tf.reshape(step, [-1]), index, tf.fill([tf.size(index)], _NEVER))
+    return tf.reshape(flat, tf.shape(step))
+
+
+def _norm(lengths: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.maximum(lengths, 1), tf.float32) ** penalty
 
 
-def greedy_search(network: Network, features: tf.Tensor, max_length: int) -> tf.Tensor:
-    """The likeliest word at every step: features float32 (B, h, w, D) to tokens int32 (B, T), padded after </s>.
-
-    What `beam_search` with a beam of 1 returns, at a fraction of its work.
-    """
-    memory, state = network.encode(features)
-    B = tf.shape(features)[0]
-    banned = tf.reduce_sum(tf.one_hot([PAD_ID, START_ID, UNKNOWN_ID], network.vocabulary_size), axis=0) * _NEVER
-
-    def extend(t, state, last, finished, tokens):
-        logits, state, _ = network.step(memory, state, last)
-        token = tf.argmax(logits + banned, axis=1, output_type=tf.int32)  # (B,)
-        token = tf.where(finished, PAD_ID, token)
-        tokens = tf.where(tf.range(max_length) == t, token[:, tf.newaxis], tokens)
-        return t + 1, state, token, finished | (token == END_ID), tokens
-
-    loop = (tf.constant(0), state, tf.fill([B], START_ID), tf.zeros([B], tf.bool), tf.fill([B, max_length], PAD_ID))
-    *_, tokens = tf.while_loop(
-        lambda t, state, last, finished, tokens: (t < max_length) & ~tf.reduce_all(finished), extend, loop
-    )
-    return tokens
+def _cast(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32)

@@ -104,6 +104,15 @@ class Encoder:
         features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
         return tf.cast(tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX), tf.float16)
 
+    def trainable_features(self, pictures: tf.Tensor) -> tf.Tensor:
+        """As `features`, but float32 and with a gradient: rounded to float16 as served, the rounding passed over
+        (straight-through), since gradients that small would vanish in float16 themselves."""
+        import tensorflow as tf
+
+        features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
+        features = tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX)
+        return features + tf.stop_gradient(tf.cast(tf.cast(features, tf.float16), tf.float32) - features)
+
     @property
     def state(self):
         """What a SavedModel must keep of the encoder: its variables. A Keras model itself would add a traced function
@@ -153,6 +162,44 @@ def load(config: EncoderConfig) -> Encoder:
     size, shape = _shapes(model, config.weights)
     model.trainable = False
     return Encoder(name(config), digest(config), model, size, shape)
+
+
+def unfreeze(encoder: Encoder, behind: str) -> list[tf.Variable]:
+    """The weights of the layers behind the one named, made trainable; batch normalisation stays as it is (its
+    statistics are of millions of pictures, a batch here is of four). Raises `EncoderError`."""
+    layers = getattr(encoder.model, "layers", None)
+    if layers is None:
+        raise EncoderError(
+            f"encoder {encoder.name} is a SavedModel, whose layers cannot be told apart: fine-tuning needs InceptionV3 "
+            "or a Keras model file"
+        )
+    names = [layer.name for layer in layers]
+    if behind not in names:
+        raise EncoderError(
+            f"training.fine_tuning.behind is {behind!r}, which is no layer of {encoder.name}; its last ones are "
+            f"{', '.join(names[-8:])}"
+        )
+    # Behind it in the graph, not in the list: branches that run beside the layer are listed after it too.
+    reached = {names.index(behind)}
+    by_id = {id(layer): i for i, layer in enumerate(layers)}
+    top = []
+    for i, layer in enumerate(layers):
+        before = {
+            by_id.get(id(parent))
+            for node in layer.inbound_nodes
+            for parent in _as_list(node.inbound_layers)
+        }  # fmt: skip
+        if before & reached:
+            reached.add(i)
+            if type(layer).__name__ != "BatchNormalization":
+                top.extend(layer.weights)
+    if not top:
+        raise EncoderError(f"no layer of {encoder.name} behind {behind!r} has weights to train")
+    return top
+
+
+def _as_list(x) -> list:
+    return list(x) if isinstance(x, (list, tuple)) else [x]
 
 
 def _inception_v3():

@@ -14,23 +14,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 class NetworkConfig(BaseModel):
-    """Sizes of a caption network. Defaults: Show, Attend and Tell for Flickr8k, at a CPU's pace."""
+    """Kind and sizes of a caption network. Defaults: what measured best on Flickr8k, at a CPU's pace."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["attention"] = "attention"
+    kind: Literal["attention", "par_inject", "merge"] = Field(
+        "attention", description="Show, Attend and Tell (1502.03044), or where to put the picture (1703.09137)"
+    )
     cell: Literal["gru", "lstm"] = Field("gru", description="gru: a quarter less work, as good on small data")
     embedding: int = Field(256, ge=1, description="width of a word")
     units: int = Field(512, ge=1, description="width of the recurrent state")
-    attention_units: int = Field(256, ge=1, description="width of the attention's hidden layer and of its values")
-    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output")
+    attention: Literal["additive", "dot"] = Field(
+        "additive", description="how positions are scored (1409.0473, 1508.04025)"
+    )
+    attention_units: int = Field(256, ge=1, description="width of the attention's keys and values, over all heads")
+    heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762)")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
+    tie_weights: bool = Field(False, description="words share one matrix at both ends (1608.05859)")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> NetworkConfig:
+        if self.attention == "additive" and self.heads != 1:
+            raise ValueError(f"additive attention has one head, heads is {self.heads}; set network.attention=dot")
+        if self.attention_units % self.heads:
+            raise ValueError(f"attention_units is {self.attention_units}, which {self.heads} heads do not divide")
+        return self
 
 
 class Network(Protocol):
@@ -40,6 +55,8 @@ class Network(Protocol):
     """
 
     vocabulary_size: int
+    positions: int  # L, of alphas
+    attends: bool  # whether alphas are the network's own, or uniform
 
     def encode(self, features: tf.Tensor) -> tuple:
         """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture)."""
@@ -48,15 +65,19 @@ class Network(Protocol):
         """The last token int (B,) to logits (B, V) of the next one, the new state, and alphas (B, L)."""
 
     def teacher_forced(
-        self, features: tf.Tensor, tokens: tf.Tensor, *, training: bool, noise
+        self, features: tf.Tensor, tokens: tf.Tensor, *, fed: tf.Tensor | None, training: bool, noise
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """All steps at once: features (P, h, w, D) and tokens (P, C, T) to the logits of every token that is not
         padding, float32 (real tokens, V) in row-major order of `tokens[..., 1:]`, and alphas (B, T - 1, L).
-        `noise` is a pair of integers that seeds dropout."""
+        `fed` (P, C, T), where given, is what is read in the place of `tokens`; what is predicted stays. `noise` is a
+        pair of integers that seeds dropout."""
 
 
 def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int) -> Network:
     """A freshly initialised network; same arguments, same weights."""
     from memefly.networks.attention import AttentionNetwork
+    from memefly.networks.merge import MergeNetwork
+    from memefly.networks.par_inject import ParInjectNetwork
 
-    return AttentionNetwork(config, vocabulary_size, feature_shape, seed)
+    kinds = {"attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork}
+    return kinds[config.kind](config, vocabulary_size, feature_shape, seed)

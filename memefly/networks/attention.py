@@ -1,7 +1,8 @@
 """Show, Attend and Tell: a recurrent captioner with soft attention over picture positions (arXiv 1502.03044).
 
     a_i      = W f_i + p_i                            values: features projected once a picture, with positions
-    e_ti     = v^T tanh(K a_i + Q h_t-1)              attention scores (eq. 4, after Bahdanau et al., 1409.0473)
+    e_ti     = v^T tanh(K a_i + Q h_t-1)              additive scores (eq. 4, after Bahdanau et al., 1409.0473), or
+    e_ti     = (K a_i)^T (Q h_t-1) / sqrt(A)          dot products (Luong et al., 1508.04025; scaled: 1706.03762)
     alpha_t  = softmax(e_t)                           (eq. 5)
     z_t      = beta_t sum_i alpha_ti a_i,  beta_t = sigmoid(f h_t-1)       soft attention, gated (eq. 13, sec. 4.2.1)
     h_t      = GRU or LSTM([E y_t-1, z_t], h_t-1)     (eq. 1 to 3)
@@ -11,11 +12,14 @@ Two things differ from the paper. Features are projected to `attention_units` be
 mixes them linearly, so nothing is lost that the width does not lose, and a step costs an eighth. Learned position
 vectors are added, since a mixture over positions cannot otherwise say where on the picture it looked.
 
+Dot products come in `heads` (arXiv 1706.03762), each with its own weights over positions and its own slice of the
+values; the alphas told are their mean.
+
 Pictures keep their values while C captions (or beams) a picture are written at once, so values and keys are never
 copied: row p * C + c of everything that belongs to captions attends to picture p.
 
 Shapes: P pictures, C captions a picture, B = P * C captions, L = h * w positions, D feature channels, A attention
-units, E embedding, U units, T tokens, V words.
+units, N heads, E embedding, U units, T tokens, V words.
 """
 
 from __future__ import annotations
@@ -25,158 +29,127 @@ import math
 import tensorflow as tf
 
 from memefly.networks import NetworkConfig
-from memefly.text import PAD_ID
+from memefly.networks.recurrent import Cell, Late, before, unroll
+from memefly.networks.seeded import Dropout, Initializer
+from memefly.networks.words import Words, real_rows
 
 
 class AttentionNetwork(tf.Module):
+    attends = True
+
     def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="attention_network")
         self.config, self.vocabulary_size = config, vocabulary_size
-        self._positions = feature_shape[0] * feature_shape[1]
-        V, L, D = vocabulary_size, self._positions, feature_shape[2]
+        self.positions, self._channels = feature_shape[0] * feature_shape[1], feature_shape[2]
         A, E, U = config.attention_units, config.embedding, config.units
-        self._gates = {"gru": 3, "lstm": 4}[config.cell]
-        make = _Initializer(seed)
-
-        self.project_kernel = make.glorot("project/kernel", [D, A])
+        make = Initializer(seed)
+        self.project_kernel = make.glorot("project/kernel", [self._channels, A])
         self.project_bias = make.zeros("project/bias", [A])
-        self.position = make.normal("position", [L, A], 0.02)
+        self.position = make.normal("position", [self.positions, A], 0.02)
         self.key_kernel = make.glorot("attention/key", [A, A])
         self.query_kernel = make.glorot("attention/query", [U, A])
-        self.score_kernel = make.glorot("attention/score", [A, 1])
+        if config.attention == "additive":
+            self.score_kernel = make.glorot("attention/score", [A, 1])
         self.gate_kernel = make.glorot("attention/gate", [U, 1])
         self.gate_bias = make.zeros("attention/gate_bias", [1])
-        self.state_kernel = make.glorot("state/kernel", [A, U * (2 if config.cell == "lstm" else 1)])
-        self.state_bias = make.zeros("state/bias", [U * (2 if config.cell == "lstm" else 1)])
-        self.embedding = make.normal("embedding", [V, E], 1 / math.sqrt(E))
-        self.cell_word = make.glorot("cell/word", [E, self._gates * U])
-        self.cell_context = make.glorot("cell/context", [A, self._gates * U])
-        self.cell_recurrent = make.orthogonal("cell/recurrent", U, self._gates)
-        self.cell_bias = make.zeros("cell/bias", [self._gates * U])
-        self.cell_recurrent_bias = make.zeros("cell/recurrent_bias", [self._gates * U])
+        self.cell = Cell(make, config.cell, U, {"word": E, "context": A})
+        self.state_kernel = make.glorot("state/kernel", [A, U * self.cell.states])
+        self.state_bias = make.zeros("state/bias", [U * self.cell.states])
+        self.words = Words(make, vocabulary_size, E, config.tie_weights)
         self.output_state = make.glorot("output/state", [U, E])
         self.output_context = make.glorot("output/context", [A, E])
-        self.output_kernel = make.glorot("output/kernel", [E, V])
-        self.output_bias = make.zeros("output/bias", [V])
 
     # --- a picture ------------------------------------------------------------------------------------------------
 
     def encode(self, features, *, training=False, noise=None):
-        dropout = _Dropout(self.config.dropout if training else 0.0, noise)
-        features = tf.reshape(features, [-1, self._positions, self.project_kernel.shape[0]])  # (P, L, D)
+        dropout = Dropout(self.config.dropout if training else 0.0, noise)
+        features = tf.reshape(features, [-1, self.positions, self._channels])  # (P, L, D)
         # Dropout comes after the projection: noise on the features themselves would bury what varies little in them.
-        values = tf.linalg.matmul(features, self.project_kernel) + self.project_bias
+        values = tf.tensordot(features, self.project_kernel, 1) + self.project_bias
         values = dropout(values) + self.position  # (P, L, A)
-        keys = tf.linalg.matmul(values, self.key_kernel)  # (P, L, A)
+        keys = tf.tensordot(values, self.key_kernel, 1)  # (P, L, A)
         start = tf.tanh(tf.reduce_mean(values, axis=1) @ self.state_kernel + self.state_bias)
-        state = tuple(tf.split(start, 2, axis=1)) if self.config.cell == "lstm" else (start,)  # each (P, U)
-        return (keys, values), state
+        return (self._heads(keys), self._heads(values)), self.cell.start(start)
+
+    def _heads(self, x):
+        """(P, L, A) to (P, N, L, A / N)."""
+        N = self.config.heads
+        if N == 1:
+            return x[:, tf.newaxis]
+        return tf.transpose(tf.reshape(x, [-1, self.positions, N, self.config.attention_units // N]), [0, 2, 1, 3])
 
     # --- a word ---------------------------------------------------------------------------------------------------
 
     def step(self, memory, state, token):
-        word = tf.gather(self.embedding, token)  # (B, E)
-        state, context, alphas = self._advance(memory, state, word @ self.cell_word + self.cell_bias)
+        word = self.words.embed(token)  # (B, E)
+        kernel, bias = self._of_hidden()
+        state, context, alphas = self._advance(
+            memory,
+            self.cell.project("word", word) + self.cell.bias,
+            state[0] @ kernel + bias,
+            lambda context: self.cell.project("context", context),
+            state,
+        )
         return self._logits(word, state[0], context), state, alphas
 
-    def _advance(self, memory, state, word_gates):
-        """One recurrent step from the word's share of the gates (B, gates * U): state, context (B, A), alphas."""
-        keys, values = memory  # (P, L, A)
-        hidden = state[0]  # (B, U)
-        P, L, A = tf.shape(keys)[0], self._positions, self.config.attention_units
-        query = tf.reshape(hidden @ self.query_kernel, [P, -1, 1, A])
-        energy = tf.tanh(keys[:, tf.newaxis] + query)  # (P, C, L, A)
-        scores = tf.reshape(tf.reshape(energy, [-1, A]) @ self.score_kernel, [P, -1, L])
-        alphas = tf.nn.softmax(scores)  # (P, C, L)
-        context = tf.reshape(tf.linalg.matmul(alphas, values), [-1, A])  # (B, A)
-        alphas = tf.reshape(alphas, [-1, L])  # (B, L)
-        context *= tf.sigmoid(hidden @ self.gate_kernel + self.gate_bias)
-        inputs = word_gates + context @ self.cell_context  # (B, gates * U)
-        recurrent = hidden @ self.cell_recurrent + self.cell_recurrent_bias
-        if self.config.cell == "gru":
-            (update_in, reset_in, new_in) = tf.split(inputs, 3, axis=1)
-            (update_re, reset_re, new_re) = tf.split(recurrent, 3, axis=1)
-            update = tf.sigmoid(update_in + update_re)
-            new = tf.tanh(new_in + tf.sigmoid(reset_in + reset_re) * new_re)
-            state = (update * hidden + (1 - update) * new,)
-        else:
-            in_gate, forget, cell, out_gate = tf.split(inputs + recurrent, 4, axis=1)
-            carried = tf.sigmoid(forget + 1.0) * state[1] + tf.sigmoid(in_gate) * tf.tanh(cell)
-            state = (tf.sigmoid(out_gate) * tf.tanh(carried), carried)
-        return state, context, alphas
+    def _of_hidden(self):
+        """All that the hidden state is multiplied by, side by side: the gates', the query's and the gating scalar's."""
+        kernel = tf.concat([self.cell.recurrent, self.query_kernel, self.gate_kernel], axis=1)  # (U, G*U + A + 1)
+        no_bias = tf.zeros([self.config.attention_units])
+        return kernel, tf.concat([self.cell.recurrent_bias, no_bias, self.gate_bias], axis=0)
+
+    def _advance(self, memory, word_gates, of_hidden, project_context, state):
+        """One recurrent step from the word's share of the gates (B, G * U) and what comes of the hidden state
+        (B, G * U + A + 1): state, context (B, A), alphas (B, L)."""
+        keys, values = memory  # (P, N, L, A/N)
+        P, A = tf.shape(keys)[0], self.config.attention_units
+        recurrent, query, gate = tf.split(of_hidden, [self.cell.gates, A, 1], axis=1)
+        alphas = tf.nn.softmax(self._scores(keys, tf.reshape(query, [P, -1, A])))  # (P, N, C, L)
+        context = tf.linalg.matmul(alphas, values)  # (P, N, C, A/N)
+        if self.config.heads > 1:
+            context = tf.transpose(context, [0, 2, 1, 3])
+            alphas = tf.reduce_mean(alphas, axis=1)
+        context = tf.reshape(context, [-1, A]) * tf.sigmoid(gate)  # (B, A)
+        alphas = tf.reshape(alphas, [-1, self.positions])  # (B, L)
+        return self.cell.advance(word_gates + project_context(context), recurrent, state), context, alphas
+
+    def _scores(self, keys, query):
+        """keys (P, N, L, A / N), query (P, C, A) to scores (P, N, C, L)."""
+        A, N, L = self.config.attention_units, self.config.heads, self.positions
+        if self.config.attention == "additive":
+            energy = tf.tanh(keys + query[:, :, tf.newaxis])  # (P, C, L, A); N is 1
+            return tf.reshape(tf.reshape(energy, [-1, A]) @ self.score_kernel, [tf.shape(keys)[0], 1, -1, L])
+        query = tf.reshape(query, [tf.shape(query)[0], -1, N, A // N])  # (P, C, N, A/N)
+        return tf.linalg.matmul(tf.transpose(query, [0, 2, 1, 3]), keys, transpose_b=True) / math.sqrt(A // N)
 
     def _logits(self, word, hidden, context, dropout=None):
         """Deep output: (…, E), (…, U), (…, A) to (…, V)."""
         mixed = tf.tanh(word + hidden @ self.output_state + context @ self.output_context)
-        return (dropout(mixed) if dropout else mixed) @ self.output_kernel + self.output_bias
+        return self.words.logits(dropout(mixed) if dropout else mixed)
 
     # --- a caption whose words are known --------------------------------------------------------------------------
 
-    def teacher_forced(self, features, tokens, *, training=False, noise=None):
-        dropout = _Dropout(self.config.dropout if training else 0.0, noise)
+    def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
+        dropout = Dropout(self.config.dropout if training else 0.0, noise)
         memory, state = self.encode(features, training=training, noise=dropout.fork())
-        C, T = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        C = tf.shape(tokens)[1]
         state = tuple(tf.repeat(s, C, axis=0) for s in state)  # each (B, U)
-        tokens = tf.reshape(tokens, [-1, T])  # (B, T)
+        words, real = self.words.inputs_of(tokens, fed)  # (T-1, B, E), (T-1, B)
+        words = dropout(words)
 
-        # All that does not depend on the state is done for every step at once; the loop keeps the rest.
-        words = dropout(tf.gather(self.embedding, tokens[:, :-1]))  # (B, T-1, E)
-        word_gates = tf.transpose(tf.tensordot(words, self.cell_word, 1) + self.cell_bias, [1, 0, 2])  # (T-1, B, ·)
-        steps = tf.shape(word_gates)[0]
-        arrays = [tf.TensorArray(tf.float32, steps) for _ in range(3)]
+        kernel, bias = self._of_hidden()
+        of_hidden, of_context = Late(kernel), Late(self.cell.kernels["context"])
+        word_gates = of_context.watch(self.cell.project("word", words) + self.cell.bias)  # (T-1, B, G*U)
+        offsets = of_hidden.watch(tf.broadcast_to(bias, [*tf.unstack(tf.shape(real)), bias.shape[0]]))
 
-        def body(t, state, hiddens, contexts, alphas):
-            state, context, alpha = self._advance(memory, state, word_gates[t])
-            return t + 1, state, hiddens.write(t, state[0]), contexts.write(t, context), alphas.write(t, alpha)
+        def step(inputs, state):
+            word_gates, offset = inputs
+            hidden = of_hidden.product(state[0]) + offset
+            state, context, alphas = self._advance(memory, word_gates, hidden, of_context.product, state)
+            return state, (state[0], context, alphas)
 
-        _, _, *arrays = tf.while_loop(lambda t, *_: t < steps, body, (0, state, *arrays), maximum_iterations=steps)
-        hiddens, contexts, alphas = (tf.transpose(a.stack(), [1, 0, 2]) for a in arrays)  # (B, T-1, U), A, L
-
-        real = tf.not_equal(tokens[:, 1:], PAD_ID)  # (B, T-1)
-        logits = self._logits(  # of real tokens only: padding is a third of the rows, and V is the widest layer
-            *(tf.boolean_mask(x, real) for x in (words, hiddens, contexts)), dropout=dropout
-        )
-        return logits, alphas
-
-
-class _Initializer:
-    """Seeded initial weights: the k-th weight of a network depends on the seed and k alone."""
-
-    def __init__(self, seed: int):
-        self._seed, self._count = seed, 0
-
-    def _next(self):
-        self._count += 1
-        return [self._seed, self._count]
-
-    def zeros(self, name, shape):
-        self._count += 1
-        return tf.Variable(tf.zeros(shape), name=name)
-
-    def normal(self, name, shape, stddev):
-        return tf.Variable(tf.random.stateless_normal(shape, self._next(), stddev=stddev), name=name)
-
-    def glorot(self, name, shape):
-        limit = math.sqrt(6 / (shape[0] + shape[1]))
-        return tf.Variable(tf.random.stateless_uniform(shape, self._next(), -limit, limit), name=name)
-
-    def orthogonal(self, name, units, blocks):
-        squares = [tf.linalg.qr(tf.random.stateless_normal([units, units], self._next()))[0] for _ in range(blocks)]
-        return tf.Variable(tf.concat(squares, axis=1), name=name)
-
-
-class _Dropout:
-    """Dropout whose masks follow from a pair of integers and the order of calls, not from any hidden state."""
-
-    def __init__(self, rate: float, noise):
-        self._rate, self._noise, self._calls = rate, noise, 0
-
-    def __call__(self, x):
-        return tf.nn.experimental.stateless_dropout(x, self._rate, self.fork()) if self._rate else x
-
-    def fork(self):
-        """A pair of its own for a further generator."""
-        if not self._rate:
-            return None
-        self._calls += 1
-        return tf.random.experimental.stateless_fold_in(tf.cast(tf.stack(self._noise), tf.int32), self._calls)
+        hiddens, contexts, alphas = unroll(step, (word_gates, offsets), state, outputs=3)
+        of_hidden.inputs, of_context.inputs = before(state[0], hiddens), contexts
+        words, hiddens, contexts = (real_rows(x, real) for x in (words, hiddens, contexts))
+        # Logits of real tokens only: padding is a third of the rows, and V is the widest layer.
+        return self._logits(words, hiddens, contexts, dropout), tf.transpose(alphas, [1, 0, 2])

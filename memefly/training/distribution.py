@@ -1,0 +1,82 @@
+"""One batch over several replicas: devices of one machine, or workers on several.
+
+    >>> strategy = make_strategy("multi_worker")     # reads TF_CONFIG, as tf.distribute defines it
+    >>> shares = share(strategy, features, tokens)
+
+Every process reads the same batches and takes its replicas' share of each, so that n replicas with batches of P
+pictures go the way that one would go with batches of n * P. Losses are means over the whole batch: replicas add up.
+Only the chief writes checkpoints, and all restore its: workers need a file system in common.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from memefly.errors import TrainingError
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """`none`, `mirrored` or `multi_worker`. Raises `TrainingError` where workers cannot be set up."""
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([d.name for d in devices])
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"the workers could not be set up ({error}). Expected TF_CONFIG with `cluster` and `task`, the same "
+            "cluster in every worker, and a process in which TensorFlow has not computed anything yet: call "
+            "memefly.training.train from a program of its own on each worker"
+        ) from error
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().as_dict()
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def share(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple:
+    """Each replica's pictures of a batch, as values to give to `strategy.run`; none, where there are too few.
+
+    Tensors are (P, …); with n replicas the first P - P % n pictures are shared out.
+    """
+    n = strategy.num_replicas_in_sync
+    each = batch[0].shape[0] // n
+    if not each:
+        return ()
+    return tuple(
+        strategy.experimental_distribute_values_from_function(
+            lambda context, x=x: x[context.replica_id_in_sync_group * each :][:each]
+        )
+        for x in batch
+    )
+
+
+def replicated(strategy: tf.distribute.Strategy, step, after, signature):
+    """`step` as one graph on every replica, its results added up; `after` follows once, across replicas.
+
+    `step(scalars, *batch) -> tuple of scalars`: `scalars` float32 (k,) is the same everywhere, the tensors of a batch
+    are each replica's share. Returns a function of the same arguments over whole batches.
+    """
+    if strategy.num_replicas_in_sync == 1:
+
+        def alone(scalars, *batch):
+            results = step(scalars, *batch)
+            after()
+            return results
+
+        # autograph=False: nothing here branches on tensors, and converting the optimizer takes seconds.
+        return tf.function(alone, input_signature=signature, autograph=False)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def everywhere(scalars, *batch):
+        results = strategy.run(step, args=(scalars, *batch))
+        after()
+        return tuple(strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None) for r in results)
+
+    return lambda scalars, *batch: everywhere(scalars, *share(strategy, *batch))

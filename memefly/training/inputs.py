@@ -1,0 +1,156 @@
+"""Transformed Examples from TFRecords to batches, streamed: no more than a buffer of them is ever in memory.
+
+    >>> for batch in batches(examples, seed=0, pictures=13, captions=5, groups=1, epoch=0): ...
+
+A picture comes once for all its captions in the batch. Pictures whose longest captions are about equally long share a
+batch, so that little of it is padding.
+
+Shapes: P pictures of a batch, C captions of a picture in it, T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from memefly.text import PAD_ID
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Where the transformed Examples are: TFRecord files by split, and the shape that features have."""
+
+    train: Sequence[str]
+    val: Sequence[str]
+    feature_shape: tuple[int, int, int]
+    max_length: int
+
+
+def read(files: Sequence[str], examples: Examples) -> tf.data.Dataset:
+    """Transformed Examples in file order: features float16 (h, w, D), flipped float16 (h, w, D) or empty (0, w, D),
+    tokens int32 (n, T), captions string (n,), image string ()."""
+    spec = {
+        "features": tf.io.FixedLenFeature([], tf.string),
+        "features_flipped": tf.io.FixedLenFeature([], tf.string, default_value=""),
+        "tokens": tf.io.RaggedFeature(tf.int64),
+        "captions": tf.io.RaggedFeature(tf.string),
+        "image": tf.io.FixedLenFeature([], tf.string),
+    }
+
+    def parse(serialized):
+        one = tf.io.parse_single_example(serialized, spec)
+        return {
+            "features": tf.reshape(tf.io.decode_raw(one["features"], tf.float16), examples.feature_shape),
+            "flipped": tf.reshape(
+                tf.io.decode_raw(one["features_flipped"], tf.float16), [-1, *examples.feature_shape[1:]]
+            ),
+            "tokens": tf.reshape(tf.cast(one["tokens"], tf.int32), [-1, examples.max_length]),
+            "captions": one["captions"],
+            "image": one["image"],
+        }
+
+    return _records(files).map(parse, num_parallel_calls=2, deterministic=True)
+
+
+def _records(files: Sequence[str]) -> tf.data.Dataset:
+    compression = "GZIP" if files and files[0].endswith(".gz") else ""
+    return tf.data.TFRecordDataset(sorted(files), compression_type=compression)
+
+
+def _tokens(examples: Examples) -> tf.data.Dataset:
+    """Tokens int32 (n, T) of every picture of `train`, in file order."""
+    spec = {"tokens": tf.io.RaggedFeature(tf.int64)}
+
+    def parse(serialized):
+        tokens = tf.io.parse_single_example(serialized, spec)["tokens"]
+        return tf.reshape(tf.cast(tokens, tf.int32), [-1, examples.max_length])
+
+    return _records(examples.train).map(parse, num_parallel_calls=2, deterministic=True)
+
+
+def count_groups(examples: Examples, captions: int) -> list[int]:
+    """For r = 0, 1, …: how many pictures of `train` have an r-th group of `captions` captions."""
+    counts: list[int] = []
+    for n in _tokens(examples).map(lambda tokens: tf.shape(tokens)[0]).as_numpy_iterator():
+        groups = math.ceil(int(n) / captions)
+        counts.extend([0] * (groups - len(counts)))
+        for r in range(groups):
+            counts[r] += 1
+    return counts
+
+
+def training_references(examples: Examples) -> list[list[tuple[int, ...]]]:
+    """Captions of every picture of `train`, in file order, as ids from the first word to the </s>."""
+    return [
+        [tuple(int(i) for i in row[1:] if i != PAD_ID) for row in tokens]
+        for tokens in _tokens(examples).as_numpy_iterator()
+    ]
+
+
+def batches(
+    examples: Examples,
+    *,
+    seed: int,
+    pictures: int,
+    captions: int,
+    groups: int,
+    epoch: int,
+    bucket: int = 0,
+    flip: float = 0.0,
+    shuffle_buffer: int = 512,
+    source: str = "features",
+) -> tf.data.Dataset:
+    """One epoch, in an order that (seed, epoch) decides; streams, holding `shuffle_buffer` pictures in memory.
+
+    A picture with more than C captions returns in later passes over the files with the next C, so that the captions
+    of one picture do not crowd a batch. Elements are (source, tokens, index): features float16 (P, h, w, D) or, with
+    `source="image"`, encoded pictures string (P,); tokens int32 (P, C, T') cut to the longest caption of the batch,
+    where a picture that has fewer than C captions left has rows that are all padding; and each picture's number in
+    file order, int64 (P,). The last batches may be smaller.
+    """
+    C, order_seed = captions, hash_seed(seed, epoch)
+
+    def group(one, index, r):
+        salt = tf.cast(index, tf.int32)
+        order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(one["tokens"])[0]), [order_seed, salt])
+        tokens = tf.gather(one["tokens"], order)[r * C : (r + 1) * C]  # (≤ C, T)
+        tokens = tf.pad(tokens, [[0, C - tf.shape(tokens)[0]], [0, 0]])  # (C, T)
+        shown = one[source]
+        if flip and source == "features":
+            mirrored = tf.random.stateless_uniform([], [order_seed + 1, salt]) < flip
+            there = tf.shape(one["flipped"])[0] > 0
+            shown = tf.cond(mirrored & there, lambda: one["flipped"], lambda: shown)
+            shown = tf.ensure_shape(shown, examples.feature_shape)
+        return shown, tokens, index
+
+    def one_pass(r):
+        everything = read(examples.train, examples).enumerate()
+        everything = everything.filter(lambda _, one: tf.shape(one["tokens"])[0] > tf.cast(r, tf.int32) * C)
+        return everything.map(lambda i, one: group(one, i, tf.cast(r, tf.int32)))
+
+    def longest(tokens):
+        return tf.reduce_max(tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1))
+
+    def trim(shown, tokens, index):
+        return shown, tokens[..., : longest(tokens)], index
+
+    stream = tf.data.Dataset.range(groups).flat_map(one_pass)
+    stream = stream.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False)
+    if bucket:
+        stream = stream.group_by_window(
+            key_func=lambda shown, tokens, index: tf.cast(longest(tokens) // bucket, tf.int64),
+            reduce_func=lambda key, window: window.batch(pictures),
+            window_size=pictures,
+        )
+    else:
+        stream = stream.batch(pictures)
+    return stream.map(trim, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def hash_seed(seed: int, salt: int) -> int:
+    """A 31-bit seed that no nearby (seed, salt) shares."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{salt}".encode()).digest()[:4], "big") >> 1

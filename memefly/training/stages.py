@@ -1,0 +1,304 @@
+"""The stages of training and what a step of each does: cross-entropy, self-critical, fine-tuning.
+
+Shapes: P pictures of a batch, C captions of a picture in it (S samples), B = P * C captions, T tokens, L positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from memefly import encoders, images, networks, precision
+from memefly.decoding import DecodingConfig, decode
+from memefly.encoders import Encoder
+from memefly.errors import TrainingError
+from memefly.metrics.cider import CiderScorer
+from memefly.networks import Network, NetworkConfig
+from memefly.standardize import Standardizer
+from memefly.text import END_ID, PAD_ID, START_ID, Vocabulary
+from memefly.training import loop, losses
+from memefly.training.averaging import MovingAverage
+from memefly.training.config import TrainingConfig
+from memefly.training.distribution import is_chief, make_strategy, replicated
+from memefly.training.inputs import Examples, batches, count_groups, hash_seed, training_references
+from memefly.training.loop import Stage
+from memefly.training.validation import greedy_decoder, validate
+
+
+@dataclass
+class TrainingResult:
+    network: Network
+    metrics: dict  # of the best weights, on `val`; "stage" and "epoch" say where they come from
+    history: list[dict] = field(default_factory=list)  # one a finished epoch, over all stages
+    encoder: Encoder | None = None  # the tuned one, where its top was trained
+
+
+def train(
+    examples: Examples,
+    standardizer: Standardizer,
+    vocabulary: Vocabulary,
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    checkpoints: str | Path,
+    on_event: Callable[[str, dict], None] = lambda name, values: None,
+    encoder: Encoder | None = None,
+) -> TrainingResult:
+    """Trains, or goes on where `checkpoints` says an earlier call with the same arguments was stopped.
+
+    `on_event` hears ("start", …) of each stage, ("step", …) now and then, ("epoch", …) with metrics and sample
+    captions. `encoder` is what fine-tuning trains the top of; without that stage it may be None.
+    Raises `TrainingError` where there is nothing to train on, workers are not to be had, or the loss is not finite.
+    """
+    strategy = make_strategy(config.strategy)
+    groups = count_groups(examples, config.captions_per_picture)
+    if not groups:
+        raise TrainingError("the train split has no captions; check data.splits and the data set's own splits")
+    with precision.computing_in(config.precision):
+        with strategy.scope():
+            network = networks.build(network_config, len(vocabulary), examples.feature_shape, config.seed)
+        training = _Training(examples, standardizer, vocabulary, config, network, strategy, groups, Path(checkpoints))
+        stages = [training.cross_entropy]
+        if config.self_critical.epochs:
+            stages.append(training.self_critical)
+        if config.fine_tuning.epochs:
+            if encoder is None:
+                raise TrainingError("fine_tuning.epochs is set, but train() was given no encoder to tune")
+            stages.append(lambda: training.fine_tuning(encoder))
+        history, metrics = [], {}
+        for build in stages:
+            stage = build()
+            progress = loop.run(stage, config, training.checkpoints / stage.name, on_event)
+            history, metrics = history + progress.history, progress.best
+    return TrainingResult(network, dict(metrics), history, training.tuned)
+
+
+class _Training:
+    """What the stages share."""
+
+    def __init__(
+        self, examples, standardizer, vocabulary, config: TrainingConfig, network, strategy, groups, checkpoints
+    ):
+        self.examples, self.standardizer, self.vocabulary, self.config = examples, standardizer, vocabulary, config
+        self.network, self.strategy, self.groups, self.checkpoints = network, strategy, groups, checkpoints
+        self.tuned: Encoder | None = None
+
+    def _batches(self, epoch: int, **changes):
+        config = self.config
+        arguments = {
+            "seed": config.seed, "pictures": config.pictures, "captions": config.captions_per_picture,
+            "groups": len(self.groups), "bucket": config.bucket, "flip": config.flip,
+            "shuffle_buffer": config.shuffle_buffer,
+        }  # fmt: skip
+        return batches(self.examples, epoch=epoch, **(arguments | changes))
+
+    def _stage(self, name, *, epochs, patience, pictures_an_epoch, pictures, rate, warmup, variables, step, signature,
+               weights=None, source="features", features_of=None, batches_of, step_of):  # fmt: skip
+        """A stage from a replica's loss: `step(noise, scalars, *batch) -> (loss, told)` under a gradient tape."""
+        config, strategy = self.config, self.strategy
+        steps_an_epoch = math.ceil(pictures_an_epoch / pictures)
+        total = min(config.max_steps or math.inf, epochs * steps_an_epoch)
+        with strategy.scope():
+            optimizer = loop.cosine(config, rate, total, warmup)
+            optimizer.build(variables)
+            average = MovingAverage(variables, config.average)
+
+        def one(scalars, *batch):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            noise = (tf.cast(replica, tf.int32) * 7919 + config.seed, tf.cast(optimizer.iterations, tf.int32))
+            with tf.GradientTape() as tape:
+                loss, told = step(noise, tf.cast(optimizer.iterations, tf.float32) / total, scalars, *batch)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+            return loss, told
+
+        apply = replicated(strategy, one, average.update, [tf.TensorSpec([2], tf.float32), *signature])
+        features_of = features_of or self.standardizer
+        decoder = greedy_decoder(
+            self.network,
+            features_of,
+            tf.TensorSpec([None], tf.string)
+            if source == "image"
+            else tf.TensorSpec([None, *self.examples.feature_shape], tf.float16),
+            self.examples.max_length - 1,
+        )
+        return Stage(
+            name=name,
+            epochs=epochs,
+            patience=patience,
+            steps_an_epoch=steps_an_epoch,
+            batches=batches_of,
+            step=step_of(apply),
+            validate=lambda: validate(decoder, self.examples, self.vocabulary, config.val_pictures, source),
+            optimizer=optimizer,
+            average=average,
+            weights=weights or loop.weights_of(self.network),
+            is_chief=is_chief(strategy),
+        )
+
+    # --- cross-entropy --------------------------------------------------------------------------------------------
+
+    def cross_entropy(self) -> Stage:
+        """Teacher forcing, as in Show, Attend and Tell (arXiv 1502.03044)."""
+        config = self.config
+
+        def step(noise, done, scalars, shown, tokens):
+            return self._loss(self.standardizer(shown), tokens, losses.Counts(*tf.unstack(scalars)), noise, done)
+
+        return self._stage(
+            "cross_entropy",
+            epochs=config.epochs,
+            patience=config.patience,
+            pictures_an_epoch=sum(self.groups),
+            pictures=config.pictures,
+            rate=config.learning_rate,
+            warmup=config.warmup,
+            variables=self.network.trainable_variables,
+            step=step,
+            signature=[
+                tf.TensorSpec([None, *self.examples.feature_shape], tf.float16),
+                tf.TensorSpec([None, None, None], tf.int32),
+            ],
+            batches_of=self._batches,
+            step_of=_teacher_forcing,
+        )
+
+    def _loss(self, features, tokens, counts, noise, done):
+        config, network = self.config, self.network
+        fed = self._scheduled(features, tokens, noise, done) if config.scheduled_sampling else None
+        logits, alphas = network.teacher_forced(features, tokens, fed=fed, training=True, noise=noise)
+        return losses.caption_loss(
+            logits,
+            alphas,
+            tokens,
+            counts,
+            label_smoothing=config.label_smoothing,
+            attention_penalty=config.attention_penalty if network.attends else 0.0,
+        )
+
+    def _scheduled(self, features, tokens, noise, done):
+        """Scheduled sampling (Bengio et al., arXiv 1506.03099) without a sequential pass (Duckworth et al., 1906.04331):
+        a share of the words fed, growing with the steps done, is drawn from what the network says in their place."""
+        seeds = [tf.random.experimental.stateless_fold_in(tf.stack(noise), 1000 + i) for i in range(2)]
+        logits, _ = self.network.teacher_forced(features, tokens, training=False, noise=noise)
+        drawn = tf.random.stateless_categorical(logits, 1, seeds[0], dtype=tf.int32)[:, 0]  # (R,)
+        real = tf.not_equal(tokens[..., 1:], PAD_ID)
+        own = tf.scatter_nd(tf.where(real), tf.stop_gradient(drawn), tf.shape(real, tf.int64))  # (P, C, T-1)
+        share = self.config.scheduled_sampling * done
+        swap = real & (tf.random.stateless_uniform(tf.shape(real), seeds[1]) < share)
+        return tf.concat([tokens[..., :1], tf.where(swap, own, tokens[..., 1:])], axis=-1)
+
+    # --- self-critical --------------------------------------------------------------------------------------------
+
+    def self_critical(self) -> Stage:
+        """Samples captions and makes those likelier that score a higher CIDEr than a baseline (arXiv 1612.00563)."""
+        config, stage = self.config, self.config.self_critical
+        references = training_references(self.examples)
+        scorer = CiderScorer([captions or [(END_ID,)] for captions in references])
+        T = self.examples.max_length - 1
+        plain = {"max_length": T, "min_length": 0, "block_ngram": 0, "dangling": True, "length_penalty": 0.0}
+        sampled = DecodingConfig(beam=stage.samples, temperature=1.0, **plain)
+        greedy = DecodingConfig(beam=1, **plain)
+        features_spec = tf.TensorSpec([None, *self.examples.feature_shape], tf.float16)
+
+        @tf.function(input_signature=[features_spec, tf.TensorSpec([None], tf.int32)], autograph=False)
+        def draw(shown, seeds):
+            features = self.standardizer(shown)
+            tokens = decode(self.network, features, sampled, overrides={"seed": seeds}).tokens  # (P, S, T)
+            if stage.baseline == "greedy":
+                tokens = tf.concat([tokens, decode(self.network, features, greedy).tokens], axis=1)
+            return tokens
+
+        def reward(index: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+            """CIDEr float32 (P, S) of tokens (P, S, T); the </s> counts as a word, so that endings are learnt too."""
+            return np.array(
+                [[scorer.score(i, tuple(row[row != PAD_ID])) for row in rows] for i, rows in zip(index, tokens)],
+                np.float32,
+            )
+
+        def step(noise, done, scalars, shown, tokens, advantages):
+            logits, _ = self.network.teacher_forced(self.standardizer(shown), tokens, training=True, noise=noise)
+            loss = losses.reward_loss(logits, tokens, advantages, losses.Counts(*tf.unstack(scalars)))
+            return loss, loss
+
+        def step_of(apply):
+            def train_on(shown, tokens, index):
+                number = int(built.optimizer.iterations.numpy())
+                seeds = [hash_seed(config.seed, number * 1_000_003 + i) for i in range(len(index))]
+                drawn = draw(shown, tf.constant(seeds, tf.int32)).numpy()
+                rewards = reward(index.numpy(), drawn)
+                if stage.baseline == "greedy":
+                    drawn, rewards, baseline = drawn[:, :-1], rewards[:, :-1], rewards[:, -1:]
+                else:
+                    baseline = (rewards.sum(axis=1, keepdims=True) - rewards) / (stage.samples - 1)
+                longest = int((drawn != PAD_ID).sum(axis=-1).max())
+                starts = np.full((*drawn.shape[:2], 1), START_ID, np.int32)
+                full = tf.constant(np.concatenate([starts, drawn[..., :longest]], axis=-1))
+                scalars = tf.stack(losses.count(full))
+                loss, _ = apply(scalars, shown, full, tf.constant(rewards - baseline))
+                return float(loss), -float(rewards.mean()), rewards.size
+
+            return train_on
+
+        built = self._stage(
+            "self_critical",
+            epochs=stage.epochs,
+            patience=stage.patience,
+            pictures_an_epoch=self.groups[0],
+            pictures=stage.pictures,
+            rate=stage.learning_rate,
+            warmup=0.0,
+            variables=self.network.trainable_variables,
+            step=step,
+            signature=[
+                features_spec, tf.TensorSpec([None, None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
+            ],
+            batches_of=lambda epoch: self._batches(10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0),
+            step_of=step_of,
+        )  # fmt: skip
+        return built
+
+    # --- fine-tuning ----------------------------------------------------------------------------------------------
+
+    def fine_tuning(self, encoder: Encoder) -> Stage:
+        """Cross-entropy on pictures, through the encoder, whose layers behind `behind` are trained with the network."""
+        _config, stage = self.config, self.config.fine_tuning
+        top = encoders.unfreeze(encoder, stage.behind)
+        self.tuned = encoder
+
+        def features_of(pictures):
+            features = encoder.trainable_features(images.preprocess_batch(pictures, encoder.image_size))
+            return self.standardizer(features)
+
+        def step(noise, done, scalars, shown, tokens):
+            return self._loss(features_of(shown), tokens, losses.Counts(*tf.unstack(scalars)), noise, done)
+
+        return self._stage(
+            "fine_tuning",
+            epochs=stage.epochs,
+            patience=stage.patience,
+            pictures_an_epoch=sum(self.groups),
+            pictures=stage.pictures,
+            rate=stage.learning_rate,
+            warmup=0.0,
+            variables=[*self.network.trainable_variables, *top],
+            step=step,
+            signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None, None], tf.int32)],
+            weights=loop.weights_of(self.network, top),
+            source="image",
+            features_of=features_of,
+            batches_of=lambda epoch: self._batches(20_000 + epoch, pictures=stage.pictures, source="image"),
+            step_of=_teacher_forcing,
+        )
+
+
+def _teacher_forcing(apply):
+    def train_on(shown, tokens, index):
+        counts = losses.count(tokens)
+        loss, cross_entropy = apply(tf.stack(counts), shown, tokens)
+        return float(loss), float(cross_entropy), int(counts.captions)
+
+    return train_on

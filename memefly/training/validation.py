@@ -1,0 +1,48 @@
+"""How good captions are while a network is trained: `val` decoded freely, greedily, and scored.
+
+>>> metrics, samples = validate(decoder, examples, vocabulary, pictures=500)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from memefly.decoding import DecodingConfig, decode
+from memefly.errors import TrainingError
+from memefly.metrics import score
+from memefly.networks import Network
+from memefly.text import Vocabulary
+from memefly.training.inputs import Examples, read
+
+_SAMPLES, _BATCH = 8, 64
+
+
+def greedy_decoder(network: Network, features_of: Callable, signature: tf.TensorSpec, max_length: int):
+    """A graph from a batch of what `features_of` takes to the greedy captions' tokens int32 (B, T)."""
+    config = DecodingConfig(beam=1, max_length=max_length, block_ngram=0, dangling=True, min_length=0)
+    return tf.function(
+        lambda shown: decode(network, features_of(shown), config).tokens[:, 0],
+        input_signature=[signature],
+        autograph=False,
+    )
+
+
+def validate(
+    decoder: Callable, examples: Examples, vocabulary: Vocabulary, pictures: int, source: str = "features"
+) -> tuple[dict, list[dict]]:
+    """Metrics over the first `pictures` of `val`, and the first eight with picture and references.
+
+    Raises `TrainingError` where `val` is empty.
+    """
+    references, hypotheses, samples = [], [], []
+    for one in read(examples.val, examples).take(pictures).ragged_batch(_BATCH):
+        for ids, captions, image in zip(decoder(one[source]).numpy(), one["captions"].numpy(), one["image"].numpy()):
+            hypotheses.append(vocabulary.decode(ids))
+            references.append([c.decode("utf-8") for c in captions])
+            if len(samples) < _SAMPLES:
+                samples.append({"image": image, "caption": hypotheses[-1], "references": references[-1]})
+    if not hypotheses:
+        raise TrainingError("the val split has no pictures to stop on; check data.splits and the data set's own splits")
+    return score(references, hypotheses), samples
