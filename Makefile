@@ -4,7 +4,7 @@ PY := .venv/bin/python
 MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
-UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
+UNIT := $(PY) -m pytest tests -q -n 2 --dist loadgroup --ignore tests/e2e --ignore tests/components
 
 .PHONY: help setup demo test unit lint bench lock clean
 

@@ -77,12 +77,21 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
         _caption,
         "caption pictures with an exported model",
         "  memefly caption --model root/serving/captioner cat.jpg dog.webp\n"
-        "  memefly caption --model root/serving/captioner --beam 3 --json cat.jpg",
+        "  memefly caption --model root/serving/captioner --beam 3 --json cat.jpg\n"
+        "  memefly caption --model root/serving/captioner --beam 5 --decode temperature=0.8 --decode seed=7 cat.jpg",
     )
     caption.add_argument(
         "--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions"
     )
-    caption.add_argument("--beam", type=_positive, default=1, metavar="K", help="show the K best captions (1)")
+    caption.add_argument("--beam", type=_positive, metavar="K", help="search with a beam of K and show all K captions")
+    caption.add_argument(
+        "--decode",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE",
+        help="another value than the model's own: temperature, top_k, top_p, seed, groups, diversity, min_length, "
+        "max_length, length_penalty, block_ngram; may be repeated",
+    )
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
 
@@ -130,12 +139,10 @@ def _import(arguments) -> int:
 
 def _caption(arguments) -> int:
     from memefly import export, images
-    from memefly.errors import PictureError, UsageError
+    from memefly.errors import PictureError
 
     version = export.newest_version(arguments.model)
-    beam = export.read_manifest(version)["config"]["decoding"]["beam"]
-    if arguments.beam > beam:
-        raise UsageError(f"--beam {arguments.beam}: this model was exported with a beam of {beam} and returns no more")
+    knobs = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
     readable, failed = {}, {}
     for path in arguments.images:
         try:
@@ -143,20 +150,30 @@ def _caption(arguments) -> int:
         except PictureError as error:
             failed[path] = error
     model = export.load(version) if readable else None
-    captions = dict(zip(readable, model.caption(list(readable.values())))) if model else {}
+    captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
     for path in arguments.images:
         if path in failed:
             print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
         if arguments.json:
-            found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam]]
+            found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam or 1]]
             record = {"image": str(path), "captions": found}
             record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
             print(json.dumps(record, ensure_ascii=False))
         elif path in captions:
-            for caption in captions[path][: arguments.beam]:
-                score = f"  ({caption.score:.2f})" if arguments.beam > 1 else ""
+            for caption in captions[path][: arguments.beam or 1]:
+                score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
                 print(f"{path}: {caption.text}{score}")
     return 2 if failed else 0
+
+
+def _knob(argument: str) -> tuple[str, float]:
+    from memefly.errors import UsageError
+
+    name, _, value = argument.partition("=")
+    try:
+        return name, float(value) if "." in value or "e" in value else int(value)
+    except ValueError:
+        raise UsageError(f"--decode takes KNOB=NUMBER, such as temperature=0.8; got {argument!r}") from None
 
 
 def _report(arguments) -> int:

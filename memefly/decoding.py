@@ -138,7 +138,7 @@ def decode(
     group_size = tf.maximum(knobs.column("beam") // knobs.column("groups"), 1)  # (B, 1) or ()
     first = tf.equal(slots % group_size, 0) | knobs.sampled
     log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, _NEVER), [B, K])
-    loop = [
+    loop = (
         tf.constant(0),
         state,
         tf.fill([B, K], START_ID),  # last token
@@ -147,7 +147,15 @@ def decode(
         tf.zeros([B, K], tf.bool),  # finished
         tf.fill([B, K, T], PAD_ID),  # tokens
         tf.zeros([B, K, T if with_alphas else 0, network.positions]),  # alphas
-    ]
+    )
+    width = K if isinstance(K, int) else None
+    shapes = (
+        tf.TensorShape([]),
+        tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), state),
+        *[tf.TensorShape([None, width])] * 4,
+        tf.TensorShape([None, width, T]),
+        tf.TensorShape([None, width, None, network.positions]),
+    )
     uniform = _uniform(knobs, B, K, T) if knobs.may_sample else None  # (B, K, T)
 
     def unfinished(t, state, last, log_probs, lengths, finished, tokens, alphas):
@@ -189,7 +197,7 @@ def decode(
 
     # A finished hypothesis' last token is padding; feeding it on is harmless, what follows is only padding again.
     _, _, _, log_probs, lengths, _, tokens, alphas = tf.while_loop(
-        unfinished, extend, loop, maximum_iterations=T, parallel_iterations=1
+        unfinished, extend, loop, shape_invariants=shapes, maximum_iterations=T, parallel_iterations=1
     )
     scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)

@@ -16,9 +16,11 @@ Features are float16: that halves the store, and training and serving both read 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +54,7 @@ class EncoderConfig(BaseModel):
     weights: str = Field("imagenet", description="imagenet | random | path of a Keras model file or SavedModel")
     seed: int = Field(0, description="of the `random` weights")
     batch_size: int = Field(32, ge=1, description="pictures an encoder call; 8 to 32 are equally fast on a CPU")
+    flip: bool = Field(False, description="also encode training pictures mirrored, for training.flip")
     imagenet_url: str = Field(IMAGENET_URL, description="where `imagenet` is downloaded from, such as a mirror")
     cache_dir: str = Field("~/.cache/memefly", description="where downloads are kept")
 
@@ -133,11 +136,16 @@ class Encoder:
         frozen = convert_variables_to_constants_v2(encode.get_concrete_function())
         return lambda pictures: frozen(tf.convert_to_tensor(pictures))[0]
 
-    def encode_bytes(self, data: list[bytes]) -> np.ndarray:
-        """Encoded pictures to features: B byte strings to float16 (B, h, w, D)."""
+    def encode_bytes(self, data: Sequence[bytes], mirrored: Sequence[bool] | None = None) -> np.ndarray:
+        """Encoded pictures to features: B byte strings to float16 (B, h, w, D). Those that `mirrored` names are
+        turned left to right first."""
         import tensorflow as tf
 
-        return self.encode(self._preprocess(tf.constant(data, tf.string))).numpy()
+        pictures = self._preprocess(tf.constant(list(data), tf.string))  # (B, H, W, 3)
+        if mirrored is not None and any(mirrored):
+            turned = tf.constant(list(mirrored))[:, tf.newaxis, tf.newaxis, tf.newaxis]
+            pictures = tf.where(turned, tf.reverse(pictures, axis=[2]), pictures)
+        return self.encode(pictures).numpy()
 
     @functools.cached_property
     def _preprocess(self):
@@ -196,6 +204,14 @@ def unfreeze(encoder: Encoder, behind: str) -> list[tf.Variable]:
     if not top:
         raise EncoderError(f"no layer of {encoder.name} behind {behind!r} has weights to train")
     return top
+
+
+def tuned(encoder: Encoder) -> Encoder:
+    """The same encoder under a name and a digest of its own, after its weights were trained further."""
+    content = hashlib.sha256(encoder.digest.encode())
+    for variable in encoder.model.variables:
+        content.update(variable.numpy().tobytes())
+    return dataclasses.replace(encoder, name=f"{encoder.name}+tuned", digest=content.hexdigest())
 
 
 def _as_list(x) -> list:

@@ -8,6 +8,11 @@ Signatures (B pictures, K captions each, T tokens, h x w positions):
 
 - `serving_default`: image_bytes string (B,) to caption string (B,), score float32 (B,), captions string (B, K),
   scores float32 (B, K), best first;
+- `decode`: as `serving_default`, and with it every knob of decoding as a value a picture, (B,) or (1,) for all of them:
+  beam, groups, diversity, max_length, min_length, length_penalty, block_ngram, temperature, top_k, top_p, seed. Those
+  left out have the values in `memefly.json`, which are the signature's defaults too. (TensorFlow Serving fills defaults
+  in from 2.14 on; where it batches requests, clients have to send all knobs, one a picture, since what it puts together
+  must have one length.) K is the largest `beam`; places beyond a picture's own hold "" and a score below -1e6;
 - `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption;
 - `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples.
 
@@ -28,9 +33,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from pydantic import ValidationError
 
 from memefly import images, text
-from memefly.decoding import DecodingConfig, beam_search
+from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
 from memefly.encoders import Encoder
 from memefly.errors import ModelError
 from memefly.networks import Network
@@ -39,7 +45,7 @@ from memefly.standardize import Standardizer
 MANIFEST = "memefly.json"
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MODEL_NAME = "captioner"
-SIGNATURES = ("serving_default", "explain", "evaluate")
+SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
 _WARMUP_BATCHES = (1, 2, 4)
 
 
@@ -58,6 +64,7 @@ class Captioner(tf.Module):
         self.encoder_state = encoder.state
         self.standardizer, self.network = standardizer, network
         self._encoder, self._decoding = encoder, decoding
+        self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
         line_to_word = tf.lookup.TextFileInitializer(
             str(vocabulary_file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
@@ -75,10 +82,14 @@ class Captioner(tf.Module):
         """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them."""
         return self._encoder.features(images.preprocess_batch(image_bytes, self._encoder.image_size))
 
-    def caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Float16 (B, h, w, D) to what `serving_default` returns."""
-        decoded = beam_search(self.network, self.standardizer(features), self._decoding)
-        captions = text.decode_graph(decoded.tokens, self._spell)  # (B, K)
+    def _decode(self, image_bytes, **arguments):
+        features = self.standardizer(self.features(image_bytes))
+        return decode(self.network, features, self._decoding, self._dangling, **arguments)
+
+    def _caption(self, image_bytes, overrides=None):
+        decoded = self._decode(image_bytes, overrides=overrides)
+        there = decoded.scores > -1e6
+        captions = tf.where(there, text.decode_graph(decoded.tokens, self._spell), "")  # (B, K)
         return {
             "caption": captions[:, 0],
             "score": decoded.scores[:, 0],
@@ -86,11 +97,12 @@ class Captioner(tf.Module):
             "scores": decoded.scores,
         }
 
-    def _caption(self, image_bytes):
-        return self.caption_features(self.features(image_bytes))
+    def _caption_with(self, image_bytes, knobs):
+        pictures = tf.shape(image_bytes)
+        return self._caption(image_bytes, {name: tf.broadcast_to(value, pictures) for name, value in knobs.items()})
 
     def _explain(self, image_bytes):
-        decoded = beam_search(self.network, self.standardizer(self.features(image_bytes)), self._decoding)
+        decoded = self._decode(image_bytes, with_alphas=True)
         tokens, alphas = decoded.tokens[:, 0], decoded.alphas[:, 0]  # (B, T), (B, T, L)
         h, w, _ = self._encoder.feature_shape
         shape = tf.concat([tf.shape(tokens), [h, w]], axis=0)
@@ -103,8 +115,34 @@ class Captioner(tf.Module):
                 method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)], autograph=False
             )
 
+        default = {name: tf.constant([getattr(self._decoding, name)], kind) for name, kind in KNOBS.items()}
+        kinds = {name: tf.TensorSpec([None], kind, name=name) for name, kind in KNOBS.items()}
+
+        # Written out: TensorFlow takes a signature's names and defaults from those of a function's arguments.
+        def caption_with(
+            image_bytes,
+            beam=default["beam"],
+            groups=default["groups"],
+            diversity=default["diversity"],
+            max_length=default["max_length"],
+            min_length=default["min_length"],
+            length_penalty=default["length_penalty"],
+            block_ngram=default["block_ngram"],
+            temperature=default["temperature"],
+            top_k=default["top_k"],
+            top_p=default["top_p"],
+            seed=default["seed"],
+        ):
+            knobs = {k: v for k, v in locals().items() if k in KNOBS}
+            return self._caption_with(image_bytes, knobs)
+
         return {
             "serving_default": function(lambda image_bytes: self._caption(image_bytes), "image_bytes"),
+            "decode": tf.function(
+                caption_with,
+                input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"), *kinds.values()],
+                autograph=False,
+            ),
             "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
             "evaluate": function(lambda image: self._caption(image), "image"),
         }
@@ -202,13 +240,53 @@ class ExportedModel:
         signature = self._loaded.signatures["serving_default"]
         return {k: v.numpy() for k, v in signature(image_bytes=tf.constant(list(image_bytes), tf.string)).items()}
 
-    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16) -> list[list[Caption]]:
-        """The K best captions of every picture, best first."""
+    def decode(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
+        """Raw `decode`: `knobs` holds a value for all pictures, or one a picture; the rest is as in `memefly.json`.
+
+        Raises `ModelError` where a knob is unknown or its value cannot be.
+        """
+        self._check(knobs)
+        configured = self.manifest["config"]["decoding"]
+        values = {name: np.atleast_1d(knobs.get(name, configured[name])) for name in KNOBS}
+        inputs = {
+            name: tf.constant(np.broadcast_to(value, [len(image_bytes)]), KNOBS[name]) for name, value in values.items()
+        }
+        out = self._loaded.signatures["decode"](image_bytes=tf.constant(list(image_bytes), tf.string), **inputs)
+        return {k: v.numpy() for k, v in out.items()}
+
+    def _check(self, knobs: dict) -> None:
+        configured = self.manifest["config"]["decoding"]
+        unknown = sorted(set(knobs) - set(KNOBS))
+        if unknown:
+            raise ModelError(f"no such knobs of decoding: {unknown}; known are {sorted(KNOBS)}")
+        longest = int(np.max(knobs.get("max_length", 0)))
+        if longest > configured["max_length"]:
+            raise ModelError(
+                f"max_length is {longest}, but the model was exported for {configured['max_length']} tokens; export it "
+                "with a larger decoding.max_length"
+            )
+        lists = {name: np.atleast_1d(value) for name, value in knobs.items()}
+        for i in range(max((len(v) for v in lists.values()), default=0)):
+            one = {name: v[i % len(v)].item() for name, v in lists.items()}
+            try:
+                DecodingConfig(**{**configured, **one})
+            except ValidationError as error:
+                said = "; ".join(
+                    f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors()
+                )
+                raise ModelError(f"decoding cannot do that: {said}") from None
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
+        """The K best captions of every picture, best first; `knobs` as in `decode`, one value for all pictures.
+
+        Places that hold no caption are left out.
+        """
         captions = []
         for start in range(0, len(image_bytes), batch_size):
-            out = self.predict(image_bytes[start : start + batch_size])
+            batch = image_bytes[start : start + batch_size]
+            out = self.decode(batch, knobs) if knobs else self.predict(batch)
             captions += [
-                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row)]
+                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
                 for row in zip(out["captions"], out["scores"])
             ]
         return captions

@@ -83,6 +83,14 @@ class PipelineConfig(_Section):
     )
 
     @model_validator(mode="after")
+    def _mirrors_are_there(self) -> PipelineConfig:
+        if self.training.flip and not self.encoder.flip:
+            raise ValueError(
+                f"training.flip is {self.training.flip}, but no mirrored pictures are encoded; set encoder.flip=true"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lengths_agree(self) -> PipelineConfig:
         if self.decoding.max_length > self.text.max_length:
             raise ValueError(

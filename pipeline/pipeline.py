@@ -44,7 +44,8 @@ from pipeline.config import GateConfig, PipelineConfig
 NAME = "memefly"
 
 _TRAINER_CODE = (
-    "components/caption_trainer", "memefly/training.py", "memefly/networks", "memefly/decoding.py", "memefly/export.py",
+    "components/caption_trainer", "memefly/training", "memefly/precision.py", "memefly/metrics", "memefly/networks",
+    "memefly/decoding.py", "memefly/export.py",
     "memefly/encoders.py", "memefly/images.py", "memefly/standardize.py", "memefly/text.py",
 )  # fmt: skip
 _TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")

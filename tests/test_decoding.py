@@ -5,17 +5,19 @@ import pytest
 import tensorflow as tf
 
 from memefly import networks
-from memefly.decoding import DecodingConfig, beam_search, greedy_search
+from memefly.decoding import DecodingConfig, dangling_ids, decode
 from memefly.networks import NetworkConfig
-from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, UNKNOWN_ID, Vocabulary
 
 SHAPE = (2, 2, 5)
+# Plain search: none of the rules that keep captions from being silly.
+PLAIN = {"min_length": 0, "block_ngram": 0}
 
 
 def network(vocabulary: int = 7, seed: int = 0, sharpness: float = 4.0) -> networks.Network:
     """A random network, its logits spread wide enough for searches to differ."""
     net = networks.build(NetworkConfig(embedding=6, units=8, attention_units=4, cell="lstm"), vocabulary, SHAPE, seed)
-    net.output_kernel.assign(net.output_kernel * sharpness)
+    net.words.kernel.assign(net.words.kernel * sharpness)
     return net
 
 
@@ -23,20 +25,34 @@ def features(pictures: int = 5) -> tf.Tensor:
     return 2 * tf.random.stateless_normal([pictures, *SHAPE], [7, 7])
 
 
+def greedy(net, pictures: tf.Tensor, max_length: int) -> np.ndarray:
+    """The likeliest word at every step, one picture after another, without the graph."""
+    rows = []
+    for picture in pictures:
+        memory, state = net.encode(picture[tf.newaxis])
+        row, last = [], START_ID
+        while last != END_ID and len(row) < max_length:
+            logits, state, _ = net.step(memory, state, tf.constant([last]))
+            logits = logits.numpy()[0]
+            logits[[PAD_ID, START_ID, UNKNOWN_ID]] = -np.inf
+            last = END_ID if len(row) == max_length - 1 else int(logits.argmax())
+            row.append(last)
+        rows.append(row + [PAD_ID] * (max_length - len(row)))
+    return np.array(rows)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_beam_of_one_is_greedy(seed):
     net = network(20, seed)
-    decoded = beam_search(net, features(), DecodingConfig(beam=1, max_length=9))
-    np.testing.assert_array_equal(decoded.tokens[:, 0], greedy_search(net, features(), 9))
+    decoded = decode(net, features(), DecodingConfig(beam=1, max_length=9, **PLAIN))
+    np.testing.assert_array_equal(decoded.tokens[:, 0], greedy(net, features(), 9))
 
 
 def brute_force(net, picture: tf.Tensor, max_length: int, penalty: float) -> list[tuple[float, tuple[int, ...]]]:
     """Every caption of at most `max_length` tokens with its score, best first."""
     allowed = [i for i in range(net.vocabulary_size) if i not in (PAD_ID, START_ID, UNKNOWN_ID)]
     words = [i for i in allowed if i != END_ID]
-    captions = [(*body, END_ID) for n in range(max_length) for body in itertools.product(words, repeat=n)] + list(
-        itertools.product(words, repeat=max_length)
-    )
+    captions = [(*body, END_ID) for n in range(max_length) for body in itertools.product(words, repeat=n)]
     memory, state = net.encode(picture)
     state = tuple(tf.repeat(s, len(captions), axis=0) for s in state)
     padded = np.zeros((len(captions), max_length), np.int32)
@@ -55,8 +71,8 @@ def brute_force(net, picture: tf.Tensor, max_length: int, penalty: float) -> lis
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_beam_that_never_prunes_is_brute_force(seed, penalty):
-    net, max_length, K = network(7, seed), 3, 64  # 3 words and </s>: fewer than 64 captions
-    decoded = beam_search(net, features(2), DecodingConfig(beam=K, max_length=max_length, length_penalty=penalty))
+    net, max_length, K = network(7, seed), 4, 64  # 3 words and </s>: 40 captions
+    decoded = decode(net, features(2), DecodingConfig(beam=K, max_length=max_length, length_penalty=penalty, **PLAIN))
     for i in range(2):
         expected = brute_force(net, features(2)[i : i + 1], max_length, penalty)
         scores = decoded.scores[i].numpy()
@@ -69,7 +85,7 @@ def test_a_beam_that_never_prunes_is_brute_force(seed, penalty):
 def test_a_wider_beam_finds_no_worse():
     net = network(20, seed=5)
     best = [
-        beam_search(net, features(), DecodingConfig(beam=k, max_length=8, length_penalty=0.0)).scores[:, 0].numpy()
+        decode(net, features(), DecodingConfig(beam=k, max_length=8, length_penalty=0.0, **PLAIN)).scores[:, 0].numpy()
         for k in (1, 8)
     ]
     assert np.all(best[1] >= best[0] - 1e-5)
@@ -79,17 +95,16 @@ def test_what_is_never_said():
     net = network(20)
     bias = np.zeros(20, np.float32)
     bias[[PAD_ID, START_ID, UNKNOWN_ID]] = 50.0
-    net.output_bias.assign(bias)
-    tokens = beam_search(net, features(), DecodingConfig(beam=3, max_length=6)).tokens.numpy()
+    net.words.bias.assign(bias)
+    tokens = decode(net, features(), DecodingConfig(beam=3, max_length=6, **PLAIN)).tokens.numpy()
     ended = np.cumsum(tokens == END_ID, axis=-1) - (tokens == END_ID) > 0
     assert not np.isin(tokens[~ended], [PAD_ID, START_ID, UNKNOWN_ID]).any()
     assert np.all(tokens[ended] == PAD_ID)
-    assert not np.isin(greedy_search(net, features(), 6).numpy(), [START_ID, UNKNOWN_ID]).any()
 
 
 def test_attention_follows_its_beam():
     net = network(20, seed=2)
-    decoded = beam_search(net, features(3), DecodingConfig(beam=4, max_length=6))
+    decoded = decode(net, features(3), DecodingConfig(beam=4, max_length=6, **PLAIN), with_alphas=True)
     tokens = decoded.tokens.numpy()
     np.testing.assert_allclose(decoded.alphas.numpy().sum(axis=-1), tokens != PAD_ID, atol=1e-5)
     # Replaying the words of a hypothesis looks where its search said it looked.
@@ -100,17 +115,168 @@ def test_attention_follows_its_beam():
 
 
 def test_a_picture_gets_the_same_caption_alone_and_in_a_batch():
-    net, config = network(20, seed=1), DecodingConfig(beam=3, max_length=8)
-    together = beam_search(net, features(), config)
+    net, config = network(20, seed=1), DecodingConfig(beam=3, max_length=8, **PLAIN)
+    together = decode(net, features(), config)
     for i in range(5):
-        alone = beam_search(net, features()[i : i + 1], config)
+        alone = decode(net, features()[i : i + 1], config)
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
 
 
 def test_in_a_graph_with_a_free_batch():
-    net, config = network(20), DecodingConfig(beam=3, max_length=8)
+    net, config = network(20), DecodingConfig(beam=3, max_length=8, **PLAIN)
     search = tf.function(
-        lambda f: beam_search(net, f, config), input_signature=[tf.TensorSpec([None, *SHAPE], tf.float32)]
+        lambda f: decode(net, f, config)[:2], input_signature=[tf.TensorSpec([None, *SHAPE], tf.float32)]
     )
-    np.testing.assert_array_equal(search(features()).tokens, beam_search(net, features(), config).tokens)
-    assert search(features(0)).tokens.shape == (0, 3, 8)
+    np.testing.assert_array_equal(search(features())[0], decode(net, features(), config).tokens)
+    assert search(features(0))[0].shape == (0, 3, 8)
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def bodies(tokens: tf.Tensor) -> list[list[int]]:
+    """Words of every hypothesis that there is, without </s>."""
+    rows = tokens.numpy().reshape(-1, tokens.shape[-1])
+    assert all((row == END_ID).sum() == 1 for row in rows), "every caption ends"
+    return [[int(t) for t in row if t not in (PAD_ID, END_ID)] for row in rows]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_no_ngram_twice(size):
+    net = network(8, seed=3)
+    net.words.bias.assign(tf.one_hot(END_ID, 8) * -6.0)  # long captions of four words must repeat themselves
+    ngrams = [[tuple(b[i : i + size]) for i in range(len(b) - size + 1)] for b in bodies(said(net, block_ngram=size))]
+    assert all(len(set(row)) == len(row) for row in ngrams) and max(map(len, ngrams)) > 5
+    free = [[tuple(b[i : i + size]) for i in range(len(b) - size + 1)] for b in bodies(said(net, block_ngram=0))]
+    assert any(len(set(row)) < len(row) for row in free), "the rule had something to forbid"
+
+
+def said(net, **knobs) -> tf.Tensor:
+    return decode(net, features(), DecodingConfig(**{"beam": 3, "max_length": 12, **PLAIN, **knobs})).tokens
+
+
+def test_least_number_of_words():
+    net = network(12)
+    net.words.bias.assign(tf.one_hot(END_ID, 12) * 5.0)
+    assert min(len(b) for b in bodies(said(net, beam=2))) == 0
+    lengths = [len(b) for b in bodies(said(net, beam=2, min_length=4))]
+    assert min(lengths) == 4
+
+
+def test_no_dangling_end():
+    words = Vocabulary([*RESERVED_TOKENS, "dog", "runs", "the", "of", "red", "cat"])
+    dangling = dangling_ids(words)
+    assert [words.words[i] for i in dangling] == ["the", "of"]
+    net = network(len(words), seed=1)
+    net.words.bias.assign(tf.one_hot(6, len(words)) * 2.0 + tf.one_hot(7, len(words)) * 2.0)
+    for max_length in (4, 9):  # cut short or not
+        config = DecodingConfig(beam=3, max_length=max_length, min_length=1, block_ngram=0)
+        ends = {b[-1] for b in bodies(decode(net, features(), config, dangling).tokens)}
+        assert not ends & set(dangling)
+        allowed = config.model_copy(update={"dangling": True})
+        assert {b[-1] for b in bodies(decode(net, features(), allowed, dangling).tokens)} & set(dangling)
+
+
+def test_diverse_groups_say_different_words():
+    net = network(20, seed=4)
+
+    def first_words(**knobs):
+        return [len({int(t) for t in row[:, 0]}) for row in said(net, beam=4, **knobs)]
+
+    assert first_words(groups=4, diversity=50.0) == [4] * 5
+    np.testing.assert_array_equal(said(net, beam=4, groups=1, diversity=50.0), said(net, beam=4))
+    # Without a price on sameness each group is a beam of its own size that knows of no other.
+    alone = said(net, beam=2)
+    twice = said(net, beam=4, groups=2, diversity=0.0).numpy()
+    for i in range(5):
+        assert sorted(map(tuple, twice[i])) == sorted([*map(tuple, alone[i].numpy())] * 2)
+
+
+# --- sampling ---------------------------------------------------------------------------------------------------------
+
+
+def test_samples_follow_the_distribution():
+    net, n = network(8, seed=2, sharpness=2.0), 64
+    picture = features(1)
+    seeds = tf.range(200)
+    config = DecodingConfig(beam=n, max_length=2, temperature=0.7, **PLAIN)
+    drawn = decode(net, tf.repeat(picture, 200, axis=0), config, overrides={"seed": seeds}).tokens.numpy()[:, :, 0]
+    memory, state = net.encode(picture)
+    logits = net.step(memory, state, tf.constant([START_ID]))[0].numpy()[0].astype(np.float64)
+    # The first of two tokens is any word or </s>; <pad>, <s> and <unk> are never drawn.
+    logits[[PAD_ID, START_ID, UNKNOWN_ID]] = -np.inf
+    expected = np.exp(logits / 0.7) / np.exp(logits / 0.7).sum()
+    found = np.bincount(drawn.ravel(), minlength=8) / drawn.size
+    np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / drawn.size))
+
+
+def test_top_k_and_top_p_cut_the_tail():
+    net = network(30, seed=2, sharpness=1.0)
+    memory, state = net.encode(features(1))
+    logits = net.step(memory, state, tf.constant([START_ID]))[0].numpy()[0]
+    logits[[PAD_ID, START_ID, UNKNOWN_ID]] = -np.inf
+    order = np.argsort(-logits)
+    p = np.exp(logits[order]) / np.exp(logits).sum()
+    nucleus = set(order[: int(np.searchsorted(np.cumsum(p), 0.5)) + 1])
+
+    def first_tokens(**knobs):
+        config = DecodingConfig(beam=64, max_length=3, temperature=1.0, **PLAIN, **knobs)
+        return {
+            int(t)
+            for seed in range(8)
+            for t in decode(net, features(1), config.model_copy(update={"seed": seed})).tokens[0, :, 0]
+        }
+
+    assert first_tokens(top_k=3) == set(order[:3])
+    assert first_tokens(top_p=0.5) == nucleus
+    assert len(first_tokens()) > len(nucleus)
+
+
+def test_same_seed_same_captions_whatever_else_is_in_the_batch():
+    net = network(20, sharpness=1.0)
+    config = DecodingConfig(beam=3, max_length=8, temperature=1.0, **PLAIN)
+    seeds = tf.constant([5, 6, 7, 8, 9])
+    together = decode(net, features(), config, overrides={"seed": seeds}).tokens.numpy()
+    alone = decode(net, features()[3:4], config, overrides={"seed": seeds[3:4]}).tokens.numpy()
+    np.testing.assert_array_equal(alone[0], together[3])
+    other = decode(net, features(), config, overrides={"seed": seeds + 1}).tokens.numpy()
+    assert (other != together).any(axis=(1, 2)).all()
+
+
+# --- knobs a picture --------------------------------------------------------------------------------------------------
+
+
+def test_knobs_of_each_picture_do_what_the_same_configuration_does():
+    net = network(20, seed=6)
+    rows = [
+        {"beam": 1},
+        {"beam": 4, "groups": 2, "diversity": 3.0},
+        {"beam": 3, "temperature": 0.8, "top_k": 5, "seed": 11},
+        {"beam": 2, "min_length": 5, "max_length": 7, "length_penalty": 1.5},
+        {"beam": 3, "temperature": 1.2, "top_p": 0.6, "seed": 12, "block_ngram": 2},
+    ]
+    base = DecodingConfig(max_length=12, **PLAIN)
+    names = {name for row in rows for name in row}
+    overrides = {name: tf.constant([row.get(name, getattr(base, name)) for row in rows]) for name in names}
+    search = tf.function(lambda f, o: decode(net, f, base, overrides=o)[:2], autograph=False)
+    tokens, scores = search(features(), overrides)
+    assert tokens.shape == (5, 4, 12)
+    for i, row in enumerate(rows):
+        config = DecodingConfig(**{**base.model_dump(), **row})
+        if config.temperature:
+            alone = decode(net, features()[i : i + 1], config, overrides={"seed": tf.constant([config.seed])})
+        else:
+            alone = decode(net, features()[i : i + 1], config)
+        K, T = config.beam, config.max_length
+        np.testing.assert_array_equal(tokens[i, :K, :T], alone.tokens[0], err_msg=str(row))
+        np.testing.assert_allclose(scores[i, :K], alone.scores[0], rtol=1e-4)
+        assert np.all(scores[i, K:] < -1e6), "places beyond a picture's own beam hold nothing"
+
+
+def test_knobs_are_validated():
+    with pytest.raises(ValueError, match="multiple"):
+        DecodingConfig(beam=3, groups=2)
+    with pytest.raises(ValueError, match="must be the smaller"):
+        DecodingConfig(min_length=24, max_length=24)
+    with pytest.raises(ValueError, match="no such knobs of decoding"):
+        decode(network(), features(), DecodingConfig(), overrides={"beams": tf.constant([1])})

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from memefly import encoders, export, images, networks, text
-from memefly.decoding import DecodingConfig, beam_search
+from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
 from memefly.encoders import EncoderConfig
 from memefly.errors import ModelError
 from memefly.export import Captioner
@@ -31,7 +31,7 @@ def captioner(small_encoder, tmp_path_factory) -> Captioner:
     network = networks.build(
         NetworkConfig(embedding=8, units=16, attention_units=8), len(WORDS), encoder.feature_shape, seed=1
     )
-    network.output_kernel.assign(8 * network.output_kernel)
+    network.words.kernel.assign(8 * network.words.kernel)
     rng = np.random.default_rng(0)
     standardizer = Standardizer(
         rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
@@ -55,8 +55,8 @@ def test_serving_equals_training(captioner, exported, pictures):
     """Captions of the exported model equal those of the in-memory one, whose features come from the bulk encoder."""
     encoder = captioner._encoder
     features = encoder.encode_bytes(pictures)
-    decoded = beam_search(captioner.network, captioner.standardizer(features), DECODING)
     vocabulary = Vocabulary(WORDS)
+    decoded = decode(captioner.network, captioner.standardizer(features), DECODING, dangling_ids(vocabulary))
     expected = [[vocabulary.decode(ids) for ids in beams] for beams in decoded.tokens.numpy()]
     served = export.load(exported).caption(pictures, batch_size=7)
     assert [[c.text for c in row] for row in served] == expected
@@ -80,6 +80,36 @@ def test_signatures_answer_as_documented(exported, pictures):
     assert spelled == list(served["caption"].numpy())
     evaluated = loaded.signatures["evaluate"](image=batch)
     np.testing.assert_array_equal(evaluated["caption"], served["caption"])
+
+
+def test_knobs_through_the_signature(captioner, exported, pictures):
+    loaded = tf.saved_model.load(str(exported)).signatures["decode"]
+    batch = tf.constant(pictures[:4])
+    same = {name: tf.constant([getattr(DECODING, name)], kind) for name, kind in KNOBS.items()}
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"](image_bytes=batch)
+    for key, value in loaded(image_bytes=batch, **same).items():
+        if value.dtype == tf.string:
+            np.testing.assert_array_equal(value, served[key])
+        else:
+            np.testing.assert_allclose(value, served[key], rtol=1e-4)
+    one_each = same | {"beam": tf.constant([1, 2, 5, 3])}
+    captions = loaded(image_bytes=batch, **one_each)["captions"].numpy()
+    assert captions.shape == (4, 5) and captions[0, 0] and not any(captions[0, 1:])
+    model = export.load(exported)
+    assert [len(row) for row in model.caption(pictures[:2], beam=5)] == [5, 5]
+    drawn = [[c.text for c in row] for row in model.caption(pictures[:4], temperature=2.0, seed=5)]
+    assert drawn == [
+        [c.text for c in row] for row in model.caption(pictures[:4], temperature=2.0, seed=5, batch_size=3)
+    ]
+    assert drawn != [[c.text for c in row] for row in model.caption(pictures[:4], temperature=2.0, seed=6)]
+
+
+def test_defaults_of_the_knobs_are_in_the_signature(exported):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0]
+    defaults = {k: tf.make_ndarray(v).tolist() for k, v in graph.signature_def["decode"].defaults.items()}
+    assert defaults == {name: [pytest.approx(getattr(DECODING, name))] for name in KNOBS}
 
 
 def test_a_stranger_can_load_it_from_elsewhere(exported, pictures, tmp_path):
@@ -125,7 +155,7 @@ def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):
     export.export(captioner, tmp_path / "again", dict(manifest))
     same = export.read_manifest(tmp_path / "again")["digest"]
     assert same == export.read_manifest(exported)["digest"]
-    bias = captioner.network.output_bias
+    bias = captioner.network.words.bias
     before = bias.numpy()
     bias.assign_add(tf.ones_like(bias))
     try:
@@ -169,5 +199,14 @@ def test_the_command_line_captions(exported, memes, tmp_path, capsys):
     assert first["captions"] == second["captions"] and len(first["captions"]) == 2
     assert third["reason"] == "not_a_picture" and third["captions"] == []
     assert "bad.jpg: not a picture" in out.err
-    assert cli.main(["caption", "--model", str(exported), "--beam", "9", str(good)]) == 2
-    assert "exported with a beam of 3" in capsys.readouterr().err
+    command = ["caption", "--model", str(exported), "--json", str(good)]
+    assert cli.main([*command, "--beam", "4", "--decode", "temperature=2.5", "--decode", "seed=3"]) == 0
+    drawn = json.loads(capsys.readouterr().out)["captions"]
+    assert len(drawn) == 4 and [c["caption"] for c in drawn[:2]] != [c["caption"] for c in first["captions"]]
+    for wrong, said in (
+        ("beams=2", "no such knobs"),
+        ("top_p=2.5", "top_p"),
+        ("max_length=99", "exported for 7 tokens"),
+    ):
+        assert cli.main([*command, "--decode", wrong]) == 2
+        assert said in capsys.readouterr().err

@@ -53,30 +53,36 @@ def run_fn(fn_args) -> None:
     checkpoints = root / "checkpoints" / _key(config, fn_args.transform_output)
 
     with tracking.Run(root, job_type="train", config={k: v for k, v in config.items() if k != "root"}) as run:
-        told = time.monotonic()
+        told, steps = time.monotonic(), {}
+
+        def at(values: dict) -> int:
+            """W&B counts steps over all stages."""
+            return values["step"] + sum(n for stage, n in steps.items() if stage != values["stage"])
 
         def on_event(name: str, values: dict) -> None:
             nonlocal told
             if name == "start":
-                log.info("%(steps)d steps at most, %(parameters)d parameters", values)
+                log.info("%(stage)s: %(steps)d steps at most", values)
             elif name == "step":
-                run.log({k: values[k] for k in ("loss", "learning_rate")}, step=values["step"])
+                run.log({f"{values['stage']}/{k}": values[k] for k in ("loss", "learning_rate")}, step=at(values))
                 if time.monotonic() - told > _TELL_EVERY:
                     told = time.monotonic()
-                    log.info("step %(step)d of %(steps)d  loss %(loss).3f", values)
+                    log.info("%(stage)s: step %(step)d of %(steps)d  loss %(loss).3f", values)
             elif name == "epoch":
                 told = time.monotonic()
                 scalars = {k: v for k, v in values.items() if k != "samples"}
-                run.log(scalars, step=values["step"])
-                run.log_captions("samples", values["samples"], step=values["step"])
+                run.log(scalars, step=at(values))
+                run.log_captions("samples", values["samples"], step=at(values))
                 log.info(
-                    "epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f (best %(best_bleu4).3f)  "
+                    "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
                     "%(captions_per_second).0f captions/s",
                     values,
                 )
+                steps[values["stage"]] = values["step"]
 
-        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event)
+        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event, encoder)
         run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
+    encoder = result.encoder or encoder
 
     model_run = Path(fn_args.model_run_dir)
     model_run.mkdir(parents=True, exist_ok=True)

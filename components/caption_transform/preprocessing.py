@@ -22,7 +22,7 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
 
     - tokens: sparse int64 (B, n * max_length), row-major (n captions, max_length);
     - pooled: float32 (B, D), the mean over positions of the standardised features;
-    - features, captions, image, image_id: as they came.
+    - features, features_flipped, captions, image, image_id: as they came.
     """
     captions = tf.RaggedTensor.from_sparse(inputs["captions"])  # (B, n)
     words = text.tokenize_graph(captions.values)  # (N, words)
@@ -54,6 +54,7 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
         ).to_sparse(),  # a ragged output would be stored under another name than its own
         "pooled": (pooled - mean) / std,
         "features": features_bytes,
+        "features_flipped": inputs["features_flipped"],
         "captions": inputs["captions"],
         "image": image,
         "image_id": inputs["image_id"],

@@ -23,7 +23,7 @@ class ImageFeaturesSpec(component_spec.ComponentSpec):
 
 
 class ImageFeatures(base_beam_component.BaseBeamComponent):
-    """Adds `features` and `features_shape` to every Example.
+    """Adds `features` and `features_shape` to every Example, and to those of `train` `features_flipped` if wanted.
 
     The artifact carries the counts `computed` and `reused` (distinct pictures) as custom properties.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -29,11 +29,12 @@ log = logging.getLogger("memefly.features")
 
 _MISSING, _REUSED = "missing", "reused"
 _NAMESPACE = "image_features"
+_FLIPPED = "-flipped"  # of a key in the store
 _TELL_EVERY = 15.0  # seconds
 
 
-class EncoderHandler(ModelHandler[bytes, np.ndarray, encoders.Encoder]):
-    """Lets RunInference load an encoder once a process and hand it batches of encoded pictures."""
+class EncoderHandler(ModelHandler[tuple[bytes, bool], np.ndarray, encoders.Encoder]):
+    """Lets RunInference load an encoder once a process and hand it batches of (encoded picture, mirrored or not)."""
 
     def __init__(self, config: encoders.EncoderConfig):
         self._config = config
@@ -47,9 +48,10 @@ class EncoderHandler(ModelHandler[bytes, np.ndarray, encoders.Encoder]):
         return {"min_batch_size": self._config.batch_size, "max_batch_size": self._config.batch_size}
 
     def run_inference(
-        self, batch: Sequence[bytes], model: encoders.Encoder, inference_args=None
+        self, batch: Sequence[tuple[bytes, bool]], model: encoders.Encoder, inference_args=None
     ) -> Iterable[np.ndarray]:
-        features = model.encode_bytes(list(batch))
+        data, mirrored = zip(*batch)
+        features = model.encode_bytes(data, mirrored)
         self._done += len(batch)
         if time.monotonic() - self._told > _TELL_EVERY:
             self._told = time.monotonic()
@@ -58,18 +60,18 @@ class EncoderHandler(ModelHandler[bytes, np.ndarray, encoders.Encoder]):
 
 
 class Lookup(beam.DoFn):
-    """(image_id, image) to those that the store lacks; those that it has to `reused`."""
+    """(key, pictures) to (key, picture) where the store lacks it; keys that it has to `reused`."""
 
     def __init__(self, store: FeatureStore):
         self._store = store
 
-    def process(self, element: tuple[str, Iterable[bytes]]):
-        image_id, (image, *_) = element
-        if self._store.get(image_id) is None:
-            yield image_id, image
+    def process(self, element: tuple[str, Iterable[tuple[bytes, bool]]]):
+        key, (picture, *_) = element
+        if self._store.get(key) is None:
+            yield key, picture
         else:
             Metrics.counter(_NAMESPACE, "reused").inc()
-            yield beam.pvalue.TaggedOutput(_REUSED, image_id)
+            yield beam.pvalue.TaggedOutput(_REUSED, key)
 
 
 class Put(beam.DoFn):
@@ -86,26 +88,36 @@ class Put(beam.DoFn):
 class Attach(beam.DoFn):
     """A serialized Example to the same with its features."""
 
-    def __init__(self, store: FeatureStore):
-        self._store = store
+    def __init__(self, store: FeatureStore, flip: bool):
+        self._store, self._flip = store, flip
 
     def process(self, serialized: bytes):
         example = tf.train.Example.FromString(serialized)
         feature = example.features.feature
         image_id = feature["image_id"].bytes_list.value[0].decode()
-        features = self._store.get(image_id)
-        if features is None:
-            raise PipelineError(
-                "ImageFeatures", f"{self._store.path(image_id)} was written and is gone or damaged; check the disk"
-            )
+        features = self._read(image_id)
         feature["features"].bytes_list.value.append(features.tobytes())
         feature["features_shape"].int64_list.value.extend(features.shape)
+        if self._flip:
+            feature["features_flipped"].bytes_list.value.append(self._read(image_id + _FLIPPED).tobytes())
         yield example.SerializeToString(deterministic=True)
 
+    def _read(self, key: str) -> np.ndarray:
+        features = self._store.get(key)
+        if features is None:
+            raise PipelineError(
+                "ImageFeatures", f"{self._store.path(key)} was written and is gone or damaged; check the disk"
+            )
+        return features
 
-def _identify(serialized: bytes) -> tuple[str, bytes]:
+
+def _identify(serialized: bytes, flip: bool) -> Iterator[tuple[str, tuple[bytes, bool]]]:
+    """Keys in the store and what to encode for them: (image_id, (picture, mirrored or not))."""
     feature = tf.train.Example.FromString(serialized).features.feature
-    return feature["image_id"].bytes_list.value[0].decode(), feature["image"].bytes_list.value[0]
+    image_id, image = feature["image_id"].bytes_list.value[0].decode(), feature["image"].bytes_list.value[0]
+    yield image_id, (image, False)
+    if flip:
+        yield image_id + _FLIPPED, (image, True)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -123,7 +135,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 (
                     pipeline
                     | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
-                    | f"Attach[{split}]" >> beam.ParDo(Attach(store))
+                    | f"Attach[{split}]" >> beam.ParDo(Attach(store, _flips(config, split)))
                     # Uncompressed: float16 hardly shrinks, and deflating it costs more than reading it.
                     | f"Write[{split}]"
                     >> beam.io.WriteToTFRecord(str(Path(target.uri) / f"Split-{split}" / "data_tfrecord"))
@@ -134,12 +146,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         target.set_int_custom_property("reused", reused)
 
     def _fill(self, source, splits, config: encoders.EncoderConfig, store: FeatureStore) -> tuple[int, int]:
-        """Computes what the store lacks; how many pictures were computed and how many it had."""
+        """Computes what the store lacks; how many pictures, mirrored ones too, were computed and how many it had."""
         pipeline = self._make_beam_pipeline()
         pictures = [
             pipeline
             | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
-            | f"Identify[{split}]" >> beam.Map(_identify)
+            | f"Identify[{split}]" >> beam.FlatMap(_identify, _flips(config, split))
             for split in splits
         ] | beam.Flatten()
         looked_up = (
@@ -155,6 +167,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         result = pipeline.run()
         result.wait_until_finish()
         return _counter(result, "computed"), _counter(result, "reused")
+
+
+def _flips(config: encoders.EncoderConfig, split: str) -> bool:
+    return config.flip and split == "train"
 
 
 def _pattern(examples, split: str) -> str:

@@ -3,7 +3,8 @@
     >>> rouge_l([[["a", "red", "cat"]]], [["a", "cat"]])["rouge_l"]
 
 Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", ACL 2004, as coco-caption computes it: for every
-hypothesis the best precision and the best recall over its references, in an F-measure with beta 1.2.
+hypothesis the best precision and the best recall over its references, in an F-measure with beta 1.2. Only where
+hypothesis and reference are both empty do the two differ: coco-caption takes "" for a word and counts a match.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def rouge_l(references: Sequence[Sequence[Tokens]], hypotheses: Sequence[Tokens]
     """{"rouge_l": …}, the mean over hypotheses, each with its list of tokenized references."""
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(hypotheses)} hypotheses, but references for {len(references)}")
+    if not all(references):
+        raise ValueError("every hypothesis needs at least one reference")
     total = 0.0
     for captions, hypothesis in zip(references, hypotheses):
         common = [(_common(hypothesis, reference), len(reference)) for reference in captions]

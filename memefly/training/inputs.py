@@ -35,7 +35,7 @@ def read(files: Sequence[str], examples: Examples) -> tf.data.Dataset:
     tokens int32 (n, T), captions string (n,), image string ()."""
     spec = {
         "features": tf.io.FixedLenFeature([], tf.string),
-        "features_flipped": tf.io.FixedLenFeature([], tf.string, default_value=""),
+        "features_flipped": tf.io.RaggedFeature(tf.string),  # one or none
         "tokens": tf.io.RaggedFeature(tf.int64),
         "captions": tf.io.RaggedFeature(tf.string),
         "image": tf.io.FixedLenFeature([], tf.string),
@@ -46,7 +46,8 @@ def read(files: Sequence[str], examples: Examples) -> tf.data.Dataset:
         return {
             "features": tf.reshape(tf.io.decode_raw(one["features"], tf.float16), examples.feature_shape),
             "flipped": tf.reshape(
-                tf.io.decode_raw(one["features_flipped"], tf.float16), [-1, *examples.feature_shape[1:]]
+                tf.io.decode_raw(tf.strings.reduce_join(one["features_flipped"]), tf.float16),
+                [-1, *examples.feature_shape[1:]],
             ),
             "tokens": tf.reshape(tf.cast(one["tokens"], tf.int32), [-1, examples.max_length]),
             "captions": one["captions"],

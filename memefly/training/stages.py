@@ -74,7 +74,8 @@ def train(
             stage = build()
             progress = loop.run(stage, config, training.checkpoints / stage.name, on_event)
             history, metrics = history + progress.history, progress.best
-    return TrainingResult(network, dict(metrics), history, training.tuned)
+    tuned = encoders.tuned(training.tuned) if training.tuned else None
+    return TrainingResult(network, dict(metrics), history, tuned)
 
 
 class _Training:
@@ -180,8 +181,7 @@ class _Training:
         )
 
     def _scheduled(self, features, tokens, noise, done):
-        """Scheduled sampling (Bengio et al., arXiv 1506.03099) without a sequential pass (Duckworth et al., 1906.04331):
-        a share of the words fed, growing with the steps done, is drawn from what the network says in their place."""
+        """Scheduled sampling (Bengio et al., arXiv 1506.03099) in parallel (Duckworth et al., 1906.04331): a share of the words fed, growing with the steps done, is drawn from what the network says in their place."""
         seeds = [tf.random.experimental.stateless_fold_in(tf.stack(noise), 1000 + i) for i in range(2)]
         logits, _ = self.network.teacher_forced(features, tokens, training=False, noise=noise)
         drawn = tf.random.stateless_categorical(logits, 1, seeds[0], dtype=tf.int32)[:, 0]  # (R,)

@@ -4,15 +4,30 @@ import tensorflow as tf
 
 from memefly import networks
 from memefly.networks import NetworkConfig
-from memefly.training import TrainingConfig, caption_loss
+from memefly.training.losses import caption_loss, count
 
 V, SHAPE = 30, (3, 4, 10)
 TOKENS = tf.constant([[[1, 5, 6, 2, 0], [1, 7, 2, 0, 0]], [[1, 8, 9, 10, 2], [1, 5, 5, 2, 0]]])  # (P, C, T)
 
 
-def network(cell="gru", **overrides) -> networks.Network:
-    config = NetworkConfig(cell=cell, embedding=8, units=12, attention_units=6, dropout=0.4, **overrides)
+NETWORKS = {
+    "additive": {},
+    "additive lstm": {"cell": "lstm"},
+    "dot": {"attention": "dot", "heads": 3, "tie_weights": True},
+    "par_inject": {"kind": "par_inject"},
+    "par_inject lstm": {"kind": "par_inject", "cell": "lstm"},
+    "merge": {"kind": "merge", "tie_weights": True},
+}
+every = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def network(kind="additive") -> networks.Network:
+    config = NetworkConfig(embedding=8, units=12, attention_units=6, dropout=0.4, **NETWORKS[kind])
     return networks.build(config, V, SHAPE, seed=3)
+
+
+def loss_of(logits, alphas, tokens):
+    return caption_loss(logits, alphas, tokens, count(tokens), label_smoothing=0.1, attention_penalty=0.5)
 
 
 @pytest.fixture
@@ -20,9 +35,9 @@ def features() -> tf.Tensor:
     return tf.random.stateless_normal([2, *SHAPE], [0, 1])
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_step_by_step_equals_teacher_forced(cell, features):
-    net = network(cell)
+@every
+def test_step_by_step_equals_teacher_forced(kind, features):
+    net = network(kind)
     logits, alphas = net.teacher_forced(features, TOKENS)
     assert logits.shape == (12, V) and alphas.shape == (4, 4, 12)
     memory, state = net.encode(features)
@@ -37,19 +52,19 @@ def test_step_by_step_equals_teacher_forced(cell, features):
     np.testing.assert_allclose(alphas, tf.stack(looked, axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_padding_changes_no_loss_and_no_gradient(cell, features):
-    net, config = network(cell), TrainingConfig()
+@every
+def test_padding_changes_no_loss_and_no_gradient(kind, features):
+    net = network(kind)
 
-    def loss_of(tokens):
+    def loss_and_gradients(tokens):
         with tf.GradientTape() as tape:
             logits, alphas = net.teacher_forced(features, tokens)
-            loss, _ = caption_loss(logits, alphas, tokens, config)
+            loss, _ = loss_of(logits, alphas, tokens)
         return loss, tape.gradient(loss, net.trainable_variables)
 
-    loss, gradients = loss_of(TOKENS)
+    loss, gradients = loss_and_gradients(TOKENS)
     wider = tf.pad(TOKENS, [[0, 0], [0, 2], [0, 3]])  # two captions a picture that are not there, three tokens
-    padded_loss, padded_gradients = loss_of(wider)
+    padded_loss, padded_gradients = loss_and_gradients(wider)
     np.testing.assert_allclose(loss, padded_loss, rtol=1e-5)
     for variable, a, b in zip(net.trainable_variables, gradients, padded_gradients):
         np.testing.assert_allclose(
@@ -57,11 +72,36 @@ def test_padding_changes_no_loss_and_no_gradient(cell, features):
         )
 
 
+@every
+def test_gradients_are_those_of_the_steps_one_by_one(kind, features):
+    """`Late` takes weights' gradients behind the loop; here they are taken step by step, without it."""
+    net = network(kind)
+
+    def unrolled():
+        memory, state = net.encode(features)
+        state = tuple(tf.repeat(s, 2, axis=0) for s in state)
+        flat, steps = tf.reshape(TOKENS, [4, 5]), []
+        for t in range(4):
+            logits, state, _ = net.step(memory, state, flat[:, t])
+            steps.append(logits)
+        return tf.boolean_mask(tf.stack(steps, axis=1), flat[:, 1:] != 0)
+
+    def gradients(logits_of):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.sin(logits_of()))
+        return tape.gradient(loss, net.trainable_variables)
+
+    vectorised = tf.function(lambda: gradients(lambda: net.teacher_forced(features, TOKENS)[0]), autograph=False)
+    for variable, a, b in zip(net.trainable_variables, vectorised(), gradients(unrolled)):
+        np.testing.assert_allclose(
+            tf.convert_to_tensor(a), tf.convert_to_tensor(b), rtol=1e-3, atol=1e-5, err_msg=variable.name
+        )
+
+
 def test_loss_is_cross_entropy_by_hand(features):
     net = network()
     logits, alphas = net.teacher_forced(features, TOKENS)
-    config = TrainingConfig(label_smoothing=0.1, attention_penalty=0.5)
-    loss, cross_entropy = caption_loss(logits, alphas, TOKENS, config)
+    loss, cross_entropy = loss_of(logits, alphas, TOKENS)
     flat = TOKENS.numpy().reshape(4, 5)
     targets = [t for row in flat for t in row[1:] if t]
     p = tf.nn.log_softmax(logits).numpy()
@@ -73,13 +113,15 @@ def test_loss_is_cross_entropy_by_hand(features):
     assert float(loss - cross_entropy) == pytest.approx(0.5 * penalty, rel=1e-4)
 
 
-def test_attention_weights_are_a_distribution(features):
-    _, alphas = network().teacher_forced(features, TOKENS)
+@every
+def test_attention_weights_are_a_distribution(kind, features):
+    _, alphas = network(kind).teacher_forced(features, TOKENS)
     np.testing.assert_allclose(tf.reduce_sum(alphas, axis=-1), np.ones((4, 4)), atol=1e-5)
 
 
-def test_same_seed_same_weights():
-    for a, b in zip(network().variables, network().variables):
+@every
+def test_same_seed_same_weights(kind):
+    for a, b in zip(network(kind).variables, network(kind).variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -94,11 +136,12 @@ def test_dropout_follows_the_noise_it_is_given(features):
     assert np.abs(run((1, 2)) - net.teacher_forced(features, TOKENS)[0].numpy()).max() > 1e-3
 
 
-def test_every_weight_learns(features):
-    net = network("lstm")
+@every
+def test_every_weight_learns(kind, features):
+    net = network(kind)
     with tf.GradientTape() as tape:
         logits, alphas = net.teacher_forced(features, TOKENS)
-        loss, _ = caption_loss(logits, alphas, TOKENS, TrainingConfig())
+        loss, _ = loss_of(logits, alphas, TOKENS)
     for variable, gradient in zip(net.trainable_variables, tape.gradient(loss, net.trainable_variables)):
         assert gradient is not None, variable.name
         assert float(tf.reduce_max(tf.abs(tf.convert_to_tensor(gradient)))) > 0, variable.name
@@ -109,3 +152,17 @@ def test_sizes_are_validated():
         NetworkConfig(units=0)
     with pytest.raises(ValueError, match="extra"):
         NetworkConfig(unit=5)
+    with pytest.raises(ValueError, match="set network"):
+        NetworkConfig(heads=2)
+    with pytest.raises(ValueError, match="5 heads do not divide"):
+        NetworkConfig(attention="dot", heads=5)
+
+
+def test_what_is_fed_is_read_and_what_is_predicted_stays(features):
+    net, fed = network(), tf.where(TOKENS == 5, 9, TOKENS)
+    logits, _ = net.teacher_forced(features, TOKENS, fed=fed)
+    as_if, _ = net.teacher_forced(features, fed)
+    np.testing.assert_allclose(logits, as_if, atol=1e-6)
+    assert np.abs(logits - net.teacher_forced(features, TOKENS)[0]).max() > 1e-3
+    # A fed word that would be padding hides nothing of what is predicted.
+    assert net.teacher_forced(features, TOKENS, fed=tf.zeros_like(TOKENS))[0].shape == logits.shape
