@@ -35,11 +35,11 @@ import tensorflow as tf
 from PIL import Image
 from pydantic import ValidationError
 
-from memefly import images, text
+from memefly import images, networks, text
 from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
 from memefly.encoders import Encoder
 from memefly.errors import ModelError
-from memefly.networks import Network
+from memefly.networks import Network, NetworkConfig
 from memefly.standardize import Standardizer
 
 MANIFEST = "memefly.json"
@@ -276,6 +276,11 @@ class ExportedModel:
                 )
                 raise ModelError(f"decoding cannot do that: {said}") from None
 
+    def features(self, image_bytes: Sequence[bytes], batch_size: int = 16) -> np.ndarray:
+        """What the model's encoder makes of pictures: float16 (B, h, w, D)."""
+        batches = range(0, len(image_bytes), batch_size)
+        return np.concatenate([self._loaded.features(tf.constant(image_bytes[i : i + batch_size])) for i in batches])
+
     def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
         """The K best captions of every picture, best first; `knobs` as in `decode`, one value for all pictures.
 
@@ -290,6 +295,32 @@ class ExportedModel:
                 for row in zip(out["captions"], out["scores"])
             ]
         return captions
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an exported model is made of, behind its encoder: for measurements that no signature offers."""
+
+    network: Network
+    standardizer: Standardizer
+    vocabulary: text.Vocabulary
+
+
+def load_parts(folder: str | Path) -> Parts:
+    """The network, standardizer and vocabulary of an exported model, with its weights. Raises `ModelError`."""
+    folder = newest_version(folder)
+    manifest = read_manifest(folder)
+    vocabulary = text.Vocabulary.load(next((folder / "assets").iterdir()))
+    shape = tuple(manifest["encoder"]["feature_shape"])
+    network = networks.build(NetworkConfig(**manifest["config"]["network"]), len(vocabulary), shape, seed=0)
+    standardizer = Standardizer(np.zeros(shape[-1], np.float32), np.ones(shape[-1], np.float32))
+    checkpoint = tf.train.Checkpoint(network=network, standardizer=standardizer)
+    try:
+        status = checkpoint.read(str(folder / "variables" / "variables"))
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, tf.errors.OpError) as error:
+        raise ModelError(f"the weights in {folder} are not those of its {MANIFEST}: {error}") from error
+    return Parts(network, standardizer, vocabulary)
 
 
 def load(folder: str | Path) -> ExportedModel:

@@ -42,7 +42,15 @@ def captioner(small_encoder, tmp_path_factory) -> Captioner:
 @pytest.fixture(scope="module")
 def exported(captioner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "1700000000"
-    export.export(captioner, folder, {"config": {"decoding": DECODING.model_dump()}, "metrics": {}})
+    export.export(
+        captioner,
+        folder,
+        {
+            "config": {"decoding": DECODING.model_dump(), "network": captioner.network.config.model_dump()},
+            "encoder": {"feature_shape": [8, 8, 32]},
+            "metrics": {},
+        },
+    )
     return folder
 
 
@@ -110,6 +118,16 @@ def test_defaults_of_the_knobs_are_in_the_signature(exported):
     graph = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0]
     defaults = {k: tf.make_ndarray(v).tolist() for k, v in graph.signature_def["decode"].defaults.items()}
     assert defaults == {name: [pytest.approx(getattr(DECODING, name))] for name in KNOBS}
+
+
+def test_the_parts_of_a_model(captioner, exported, pictures):
+    parts, model = export.load_parts(exported), export.load(exported)
+    for ours, theirs in zip(parts.network.variables, captioner.network.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(parts.standardizer.mean, captioner.standardizer.mean)
+    assert parts.vocabulary.words == tuple(WORDS)
+    features = model.features(pictures[:5], batch_size=2)
+    np.testing.assert_allclose(features, captioner.features(tf.constant(pictures[:5])), atol=1e-3)
 
 
 def test_a_stranger_can_load_it_from_elsewhere(exported, pictures, tmp_path):

@@ -21,6 +21,7 @@ from memefly.networks import NetworkConfig
 from memefly.standardize import Standardizer
 from memefly.text import Vocabulary
 from memefly.training import Examples, TrainingConfig, train
+from memefly.training.distribution import make_strategy
 
 log = logging.getLogger("memefly.trainer")
 
@@ -36,8 +37,10 @@ def run_fn(fn_args) -> None:
     """
     config = fn_args.custom_config
     root = Path(config["root"])
+    training = TrainingConfig(**config["training"])
+    strategy = make_strategy(training.strategy)  # first of all: workers cannot be set up once anything was computed
     encoder = encoders.load(EncoderConfig(**config["encoder"]))
-    training, network = TrainingConfig(**config["training"]), NetworkConfig(**config["network"])
+    network = NetworkConfig(**config["network"])
     decoding = DecodingConfig(**config["decoding"])
 
     transform = tft.TFTransformOutput(fn_args.transform_output)
@@ -80,7 +83,7 @@ def run_fn(fn_args) -> None:
                 )
                 steps[values["stage"]] = values["step"]
 
-        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event, encoder)
+        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event, encoder, strategy)
         run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
     encoder = result.encoder or encoder
 
@@ -90,10 +93,15 @@ def run_fn(fn_args) -> None:
     manifest = {
         "memefly": memefly.__version__,
         "git": provenance.git_commit(),
-        "encoder": {"name": encoder.name, "digest": encoder.digest, "image_size": encoder.image_size},
+        "encoder": {
+            "name": encoder.name,
+            "digest": encoder.digest,
+            "image_size": encoder.image_size,
+            "feature_shape": encoder.feature_shape,
+        },
         "config": {k: config[k] for k in ("text", "network", "training", "decoding")},
         "vocabulary": {"size": len(vocabulary), "sha256": _sha256(vocabulary_file)},
-        "metrics": {"val": result.metrics},
+        "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),
     }
     captioner = Captioner(encoder, standardizer, result.network, vocabulary_file, decoding)

@@ -47,14 +47,16 @@ def train(
     checkpoints: str | Path,
     on_event: Callable[[str, dict], None] = lambda name, values: None,
     encoder: Encoder | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> TrainingResult:
     """Trains, or goes on where `checkpoints` says an earlier call with the same arguments was stopped.
 
     `on_event` hears ("start", …) of each stage, ("step", …) now and then, ("epoch", …) with metrics and sample
-    captions. `encoder` is what fine-tuning trains the top of; without that stage it may be None.
+    captions. `encoder` is what fine-tuning trains the top of; without that stage it may be None. `strategy` is what
+    `make_strategy` gave, where it had to be called before anything else (`multi_worker`); None: made here.
     Raises `TrainingError` where there is nothing to train on, workers are not to be had, or the loss is not finite.
     """
-    strategy = make_strategy(config.strategy)
+    strategy = strategy or make_strategy(config.strategy)
     groups = count_groups(examples, config.captions_per_picture)
     if not groups:
         raise TrainingError("the train split has no captions; check data.splits and the data set's own splits")
@@ -181,7 +183,8 @@ class _Training:
         )
 
     def _scheduled(self, features, tokens, noise, done):
-        """Scheduled sampling (Bengio et al., arXiv 1506.03099) in parallel (Duckworth et al., 1906.04331): a share of the words fed, growing with the steps done, is drawn from what the network says in their place."""
+        """Scheduled sampling (Bengio et al., arXiv 1506.03099) in parallel (Duckworth et al., 1906.04331): a share of
+        the words fed, growing with the steps done, is drawn from what the network says in their place."""
         seeds = [tf.random.experimental.stateless_fold_in(tf.stack(noise), 1000 + i) for i in range(2)]
         logits, _ = self.network.teacher_forced(features, tokens, training=False, noise=noise)
         drawn = tf.random.stateless_categorical(logits, 1, seeds[0], dtype=tf.int32)[:, 0]  # (R,)

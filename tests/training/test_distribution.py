@@ -12,7 +12,6 @@ import pytest
 from memefly.errors import TrainingError
 from memefly.training.distribution import make_strategy
 
-
 pytestmark = pytest.mark.slow
 
 _WORKER = """
@@ -24,9 +23,11 @@ if strategy == "mirrored":
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from memefly.training import Examples
-
+from memefly.training.distribution import make_strategy
+made = make_strategy(strategy)
+from tests.training.toy import CONFIG, SHAPE, T, fit
 config = CONFIG.model_copy(update={"epochs": 3, "pictures": int(pictures), "strategy": strategy, "average": 0.9})
-result = fit(Examples([train], [val], SHAPE, T), checkpoints, config)
+result = fit(Examples([train], [val], SHAPE, T), checkpoints, config, strategy=made)
 total = float(sum(tf.reduce_sum(tf.abs(v)) for v in result.network.variables))
 print(json.dumps({"losses": [h["loss"] for h in result.history], "weights": total, "metrics": result.metrics}))
 """
@@ -69,9 +70,9 @@ def test_two_workers(examples, alone, tmp_path):
     workers = [f"127.0.0.1:{port}" for port in ports]
     # Each names the batch of all workers: twice the four pictures that one of them computes.
     processes = [
-        start("multi_worker", 8, tmp_path, examples, {"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}})
-        for i in range(2)
-    ]  # fmt: skip
+        start("multi_worker", 8, tmp_path, examples, {"cluster": {"worker": workers}, "task": task})
+        for task in ({"type": "worker", "index": 0}, {"type": "worker", "index": 1})
+    ]
     try:
         one, two = map(answer, processes)
     finally:

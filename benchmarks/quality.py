@@ -1,0 +1,128 @@
+"""Quality of captions of photographs: BLEU, CIDEr, ROUGE-L, variety and copying, of one or more trained models.
+
+    memefly run --data data/flickr8k --root root --config flickr8k --set training.seed=0
+    python -m benchmarks.quality --data data/flickr8k --model root/serving/captioner [--model …] --beams 3 5
+
+Captions the pictures of the eval split (Flickr8k's official dev part, as `memefly import flickr8k` names it), which no
+model was trained, stopped or tuned on, through each model's own signature, and scores them against all captions of the
+picture as `memefly.metrics` does: coco-caption's definitions, cut by `memefly.text` (lower case, no punctuation).
+Models that differ in nothing but the seed share a line: mean and, behind a ±, the standard deviation over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from memefly import images, provenance, text
+from memefly.datasets import records
+from memefly.metrics import score
+
+COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "distinct_share", "copied_share")
+# BLEU-4 on Flickr8k's test part, in hundredths, as the papers and pages give it; none of it was measured here.
+PUBLISHED = (
+    ("Show, Attend and Tell, soft attention, VGG (arXiv 1502.03044)", 19.5),
+    ("Show, Attend and Tell, hard attention, VGG (arXiv 1502.03044)", 21.3),
+    ("merge, VGG (Tanti et al., arXiv 1703.09137)", 17.8),
+    ("par-inject, VGG (Tanti et al., arXiv 1703.09137)", 19.1),
+    ("Keras InceptionV3 and LSTM", 19.0),
+    ("ResNet-50 and attention, frozen", 20.1),
+    ("ResNet-50 and attention, fine-tuned", 22.1),
+)
+
+
+def read(data: Path) -> tuple[list[records.Record], set[str]]:
+    """Records of the eval split, and the captions of the others, normalised."""
+    evaluated, seen = [], set()
+    for line in records.read_lines(data):
+        record = records.parse(line)
+        if record.split == "eval":
+            evaluated.append(record)
+        else:
+            seen.update(map(text.normalize, record.captions))
+    return evaluated, seen
+
+
+def evaluate(model, data: Path, evaluated: list[records.Record], seen: set[str], beam: int) -> dict:
+    pictures = [images.read(data / record.image).data for record in evaluated]
+    started = time.monotonic()
+    captions = [row[0].text for row in model.caption(pictures, batch_size=32, beam=beam)]
+    figures = score([record.captions for record in evaluated], captions)
+    copied = sum(caption in seen for caption in captions) / len(captions)
+    return figures | {"copied_share": copied, "seconds": time.monotonic() - started, "captions": captions}
+
+
+def name(manifest: dict) -> str:
+    """What the model is, but for its seed."""
+    network, training = manifest["config"]["network"], manifest["config"]["training"]
+    label = network["kind"] if network["kind"] != "attention" else f"attention ({network['attention']})"
+    return label + (", self-critical" if training.get("self_critical", {}).get("epochs") else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, type=Path, help="a canonical data set with an eval split")
+    parser.add_argument("--model", required=True, type=Path, action="append", help="an exported model; may be repeated")
+    parser.add_argument("--beams", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--pictures", type=int, help="the first so many pictures of eval only")
+    arguments = parser.parse_args()
+
+    from memefly import export
+
+    evaluated, seen = read(arguments.data)
+    evaluated = evaluated[: arguments.pictures]
+    if not evaluated:
+        parser.error(f"{arguments.data} names no picture of the eval split")
+    rows: dict[tuple[str, int], list[dict]] = defaultdict(list)
+    for folder in arguments.model:
+        model = export.load(folder)
+        for beam in arguments.beams:
+            found = evaluate(model, arguments.data, evaluated, seen, beam)
+            captions = found.pop("captions")
+            found |= {"seed": model.manifest["config"]["training"]["seed"], "training": model.manifest["metrics"]}
+            rows[name(model.manifest), beam].append(found)
+            shown = "  ".join(f"{c} {found[c]:.4f}" for c in COLUMNS)
+            print(f"{folder}, beam {beam}: {shown}")
+            for record, caption in list(zip(evaluated, captions))[:3]:
+                print(f"  {caption}    (people: {record.captions[0]})")
+
+    def cell(figures: list[float]) -> str:
+        spread = f" ± {100 * statistics.stdev(figures):.1f}" if len(figures) > 1 else ""
+        return f"{100 * statistics.mean(figures):.1f}{spread}"
+
+    print(f"\n| network | beam | seeds | {' | '.join(COLUMNS)} |\n|{'---|' * (3 + len(COLUMNS))}")
+    for (label, beam), runs in rows.items():
+        seeds = " ".join(str(r["seed"]) for r in runs)
+        print(f"| {label} | {beam} | {seeds} | {' | '.join(cell([r[c] for r in runs]) for c in COLUMNS)} |")
+    print("\npublished, BLEU-4 on the test part:")
+    for what, bleu4 in PUBLISHED:
+        print(f"  {bleu4:4.1f}  {what}")
+
+    (label, beam), best = max(rows.items(), key=lambda row: statistics.mean(r["bleu4"] for r in row[1]))
+    ours, peer = 100 * statistics.mean(r["bleu4"] for r in best), 19.5
+    print(
+        json.dumps(
+            {
+                "name": "quality",
+                "ratio": round(ours / peer, 3),
+                "ours": round(ours, 2),
+                "peer": peer,
+                "unit": "BLEU-4, hundredths (ours on dev; the peer, soft attention, as published on test)",
+                "shapes": f"{len(evaluated)} pictures, {label}, beam {beam}",
+                "commit": provenance.git_commit(),
+                "rows": [
+                    {"network": label, "beam": beam, **{c: round(r[c], 4) for c in COLUMNS}, "seed": r["seed"]}
+                    for (label, beam), runs in rows.items()
+                    for r in runs
+                ],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
