@@ -4,7 +4,7 @@ PY := .venv/bin/python
 MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
-UNIT := $(PY) -m pytest tests -q -n 2 --dist loadgroup --ignore tests/e2e --ignore tests/components
+UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
 
 .PHONY: help setup demo test unit lint bench lock clean
 
@@ -28,11 +28,12 @@ demo: setup
 	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png
 
 test: setup lint
-	@$(UNIT)
+	@$(UNIT) -m "not slow"
+	@$(UNIT) -m slow
 	@$(PY) -m pytest tests/components tests/e2e -q -n 2 --dist loadfile
 
 unit: setup
-	@$(UNIT)
+	@$(UNIT) -m "not slow"
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -16,6 +16,8 @@ from memefly.networks import NetworkConfig
 from memefly.standardize import Standardizer
 from memefly.text import Vocabulary
 
+pytestmark = pytest.mark.slow
+
 WORDS = [
     *text.RESERVED_TOKENS,
     *("one", "does", "not", "simply", "walk", "into", "the", "office", "brace", "yourselves", "grumpy", "cat"),

@@ -42,4 +42,6 @@ def test_one_schema_of_the_example():
     schema = (HOME / "schemas" / "captions.pbtxt").read_text()
     executor = (HOME / "components" / "caption_example_gen" / "executor.py").read_text()
     written = re.findall(r'^        "(\w+)": feature', executor, re.MULTILINE)
-    assert set(written) | {"features", "features_shape"} == set(re.findall(r'name: "(\w+)"', schema))
+    assert set(written) | {"features", "features_shape", "features_flipped"} == set(
+        re.findall(r'name: "(\w+)"', schema)
+    )

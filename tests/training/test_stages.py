@@ -31,6 +31,7 @@ def trained(examples, tmp_path_factory):
     return result, events
 
 
+@pytest.mark.slow
 def test_learns_what_pictures_show(trained):
     result, events = trained
     assert result.metrics["bleu3"] > 0.9
@@ -40,6 +41,7 @@ def test_learns_what_pictures_show(trained):
     assert epoch["samples"][0]["references"][0].startswith("a ")
 
 
+@pytest.mark.slow
 def test_stops_early_and_returns_the_best(trained):
     result, _ = trained
     assert len(result.history) < 40
@@ -48,6 +50,7 @@ def test_stops_early_and_returns_the_best(trained):
     assert scores.index(max(scores)) == len(scores) - 1 - 6
 
 
+@pytest.mark.slow
 def test_learning_rate_warms_up_and_decays(trained):
     rates = {values["step"]: values["learning_rate"] for name, values in trained[1] if name in ("step", "epoch")}
     assert max(rates.values()) <= CONFIG.learning_rate * (1 + 1e-6)
@@ -117,6 +120,7 @@ def test_every_network_learns(examples, tmp_path, kind):
     assert fit(examples, tmp_path, changed(epochs=20), network).metrics["bleu3"] > 0.8
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_judged_and_returned(examples, tmp_path):
     """With a decay this slow the average stays near where it began, and so does what is returned."""
     config = changed(epochs=1, average=0.5)
