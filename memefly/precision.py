@@ -1,8 +1,9 @@
 """bfloat16 where the processor has it: oneDNN computes matrix products and convolutions in it, at about twice the pace.
 
     >>> with computing_in("auto"): step(features, tokens)
+    >>> encode = always_in("auto", encode.get_concrete_function())
 
-Grappler rewrites each graph when it first runs (`auto_mixed_precision_onednn_bfloat16`): weights, sums and everything
+Grappler rewrites each graph when it is called (`auto_mixed_precision_onednn_bfloat16`): weights, sums and everything
 delicate stay in float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", arXiv 1905.12322).
 """
 
@@ -11,8 +12,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ def resolve(precision: str) -> str:
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Graphs that first run inside compute so; what was set before is set again after."""
+    """Graphs called inside compute so, whenever they were traced; what was set before is set again after."""
     import tensorflow as tf
 
     before = tf.config.optimizer.get_experimental_options().get(OPTION, False)
@@ -50,3 +55,21 @@ def computing_in(precision: str) -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({OPTION: before})
+
+
+def always_in(precision: str, function: tf.types.experimental.ConcreteFunction) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A graph of one tensor to one, which computes so wherever it is called from: no state, so safe among threads."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+
+    config = config_pb2.ConfigProto()
+    toggle = rewriter_config_pb2.RewriterConfig
+    setattr(config.graph_options.rewrite_options, OPTION, toggle.ON if resolve(precision) == "bfloat16" else toggle.OFF)
+    serialized = config.SerializeToString()
+    (dtype,) = (output.dtype for output in function.outputs)
+
+    def call(tensor: tf.Tensor) -> tf.Tensor:
+        (result,) = tf.raw_ops.PartitionedCall(args=[tensor], Tout=[dtype], f=function, config_proto=serialized)
+        return result
+
+    return call

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memefly import encoders
+from memefly import encoders, precision
 from memefly.encoders import EncoderConfig
 from memefly.errors import EncoderError
 
+PRECISIONS = ("float32", "auto", "bfloat16")
+
 
 def test_a_model_file(small_encoder):
-    encoder = encoders.load(EncoderConfig(weights=str(small_encoder)))
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
     assert (encoder.image_size, encoder.feature_shape) == ((64, 64), (8, 8, 32))
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
     features = encoder.encode(pictures).numpy()
@@ -50,6 +52,33 @@ def test_digest_follows_the_weights(small_encoder, tmp_path):
         encoders.digest(EncoderConfig(weights=w, seed=s)) for w, s in [("random", 0), ("random", 1), ("imagenet", 0)]
     }
     assert len(different) == 3
+
+
+def test_digest_follows_what_precision_was_asked_for_and_not_the_machine(monkeypatch):
+    def digests():
+        return [encoders.digest(EncoderConfig(weights="random", precision=p)) for p in PRECISIONS]
+
+    float32, auto, bfloat16 = before = digests()
+    assert float32 != auto == bfloat16
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    assert digests() == before
+
+
+@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="needs a processor with AVX-512")
+def test_precision_is_that_of_the_encoder_and_not_of_what_surrounds_it(small_encoder, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)  # without, oneDNN computes it by the way of float32
+    pictures = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
+    float32, auto, bfloat16 = (
+        encoders.load(EncoderConfig(weights=str(small_encoder), precision=p)).encode for p in PRECISIONS
+    )
+    exact = float32(pictures).numpy()
+    with precision.computing_in("bfloat16"):
+        np.testing.assert_array_equal(float32(pictures).numpy(), exact)
+    with precision.computing_in("float32"):
+        near = bfloat16(pictures).numpy()
+    np.testing.assert_array_equal(auto(pictures).numpy(), near)
+    difference = np.linalg.norm((near - exact).astype(np.float32)) / np.linalg.norm(exact.astype(np.float32))
+    assert 1e-3 < difference < 3e-2
 
 
 def test_random_weights_follow_the_seed_and_keep_the_scale():

@@ -29,7 +29,7 @@ DECODING = DecodingConfig(beam=3, max_length=7)
 def captioner(small_encoder, tmp_path_factory) -> Captioner:
     vocabulary = tmp_path_factory.mktemp("vocabulary") / "captions"
     vocabulary.write_text("\n".join(WORDS) + "\n")
-    encoder = encoders.load(EncoderConfig(weights=str(small_encoder)))
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
     network = networks.build(
         NetworkConfig(embedding=8, units=16, attention_units=8), len(WORDS), encoder.feature_shape, seed=1
     )

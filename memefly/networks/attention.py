@@ -69,7 +69,7 @@ class AttentionNetwork(tf.Module):
         values = dropout(values) + self.position  # (P, L, A)
         keys = tf.tensordot(values, self.key_kernel, 1)  # (P, L, A)
         start = tf.tanh(tf.reduce_mean(values, axis=1) @ self.state_kernel + self.state_bias)
-        return (self._heads(keys), self._heads(values)), self.cell.start(start)
+        return (self._heads(keys), self._heads(values), *self._of_hidden()), self.cell.start(start)
 
     def _heads(self, x):
         """(P, L, A) to (P, N, L, A / N)."""
@@ -82,7 +82,7 @@ class AttentionNetwork(tf.Module):
 
     def step(self, memory, state, token):
         word = self.words.embed(token)  # (B, E)
-        kernel, bias = self._of_hidden()
+        *memory, kernel, bias = memory
         state, context, alphas = self._advance(
             memory,
             self.cell.project("word", word) + self.cell.bias,
@@ -93,7 +93,8 @@ class AttentionNetwork(tf.Module):
         return self._logits(word, state[0], context), state, alphas
 
     def _of_hidden(self):
-        """All that the hidden state is multiplied by, side by side: the gates', the query's and the gating scalar's."""
+        """All that the hidden state is multiplied by, side by side: the gates', the query's and the gating scalar's.
+        They are part of the memory, so that no step puts them together anew."""
         kernel = tf.concat([self.cell.recurrent, self.query_kernel, self.gate_kernel], axis=1)  # (U, G*U + A + 1)
         no_bias = tf.zeros([self.config.attention_units])
         return kernel, tf.concat([self.cell.recurrent_bias, no_bias, self.gate_bias], axis=0)
@@ -131,13 +132,12 @@ class AttentionNetwork(tf.Module):
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        memory, state = self.encode(features, training=training, noise=dropout.fork())
+        (*memory, kernel, bias), state = self.encode(features, training=training, noise=dropout.fork())
         C = tf.shape(tokens)[1]
         state = tuple(tf.repeat(s, C, axis=0) for s in state)  # each (B, U)
         words, real = self.words.inputs_of(tokens, fed)  # (T-1, B, E), (T-1, B)
         words = dropout(words)
 
-        kernel, bias = self._of_hidden()
         of_hidden, of_context = Late(kernel), Late(self.cell.kernels["context"])
         word_gates = of_context.watch(self.cell.project("word", words) + self.cell.bias)  # (T-1, B, G*U)
         offsets = of_hidden.watch(tf.broadcast_to(bias, [*tf.unstack(tf.shape(real)), bias.shape[0]]))

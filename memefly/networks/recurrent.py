@@ -34,7 +34,8 @@ class Cell(tf.Module):
 
     def project(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """An input's share of the gates: (…, width) to (…, G * U)."""
-        return tf.tensordot(x, self.kernels[name], 1)
+        kernel = self.kernels[name]
+        return x @ kernel if x.shape.rank == 2 else tf.tensordot(x, kernel, 1)
 
     def advance(self, inputs: tf.Tensor, recurrent: tf.Tensor, state: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         """One step. `inputs` (B, G * U): the sum of all projected inputs and `bias`; `recurrent` (B, G * U): the
