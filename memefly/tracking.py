@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class Run:
-    """One W&B run; closed however the block ends."""
+    """One W&B run; closed however the block ends. Inside a run that is open already, it is that one."""
 
     def __init__(self, root: str | Path, job_type: str, config: dict, project: str = "memefly"):
         self._folder = Path(root) / "wandb"
@@ -30,13 +30,15 @@ class Run:
         self._environment = {key: os.environ.get(key) for key in ("WANDB_DATA_DIR", "WANDB_SILENT")}
         os.environ.update(WANDB_DATA_DIR=str(self._folder), WANDB_SILENT="true")
         self._wandb = wandb
+        self._ours = wandb.run is None  # else it is the run of a sweep's trial, which who opened it closes
         self.run = wandb.init(
             dir=str(self._folder.parent), mode=mode, settings=wandb.Settings(console="off"), **self._arguments
         )
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self.run.finish(exit_code=0 if kind is None else 1)
+        if self._ours:
+            self.run.finish(exit_code=0 if kind is None else 1)
         for key, value in self._environment.items():
             os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
 

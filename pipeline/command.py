@@ -1,4 +1,4 @@
-"""The `memefly` command: the library's commands, and `run`, which only the pipeline can offer."""
+"""The `memefly` command: the library's commands, and `run` and `sweep`, which only the pipeline can offer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from memefly import cli
 
 
 def main(argv: list[str] | None = None) -> int:
-    return cli.main(argv, further=[add_run])
+    return cli.main(argv, further=[add_run, add_sweep])
 
 
 def add_run(command) -> None:
@@ -24,65 +25,147 @@ def add_run(command) -> None:
         "  memefly run --data data/mine --root root --config my.yaml --set training.epochs=5\n"
         "  memefly run --data data/mine --root root --config my.yaml --from Trainer --set network.units=256",
     )
-    run.add_argument("--data", required=True, metavar="DIR", help="a canonical data set (see import, sample)")
-    run.add_argument("--root", required=True, metavar="DIR", help="where the pipeline keeps everything")
-    run.add_argument("--config", metavar="FILE|PRESET", help="a YAML file, or tiny, demo, flickr8k, memes")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; may be repeated"
-    )
+    _add_what_is_run(run)
     run.add_argument("--from", dest="from_node", metavar="NODE", help="start here, on what the run before left")
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--json", action="store_true", help="print the run's summary as JSON")
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from memefly.errors import MemeflyError
-    from memefly.quiet import Quiet
+def add_sweep(command) -> None:
+    sweep = command(
+        "sweep",
+        _sweep,
+        "search hyper-parameters, each trial trained on the same transformed data",
+        "  memefly sweep --data data/sample --root root --config demo --space space.yaml\n"
+        "  memefly sweep --data data/mine --root root --config my.yaml --space space.yaml --trials 20 --name rates\n"
+        "  memefly run --data data/mine --root root --config root/sweeps/rates/best.yaml\n\n"
+        "a space.yaml, in the format of W&B's sweeps:\n"
+        "  method: random                          # or grid; bayes where WANDB_API_KEY is set\n"
+        "  metric: {name: val/cider, goal: maximize}\n"
+        "  trials: 12\n"
+        "  parameters:\n"
+        "    training.learning_rate: {min: 0.0003, max: 0.003, distribution: log_uniform_values}\n"
+        "    network.units: {values: [128, 256]}",
+    )
+    _add_what_is_run(sweep)
+    sweep.add_argument("--space", required=True, metavar="FILE", help="what to search (YAML, see below)")
+    sweep.add_argument("--trials", type=cli._positive, metavar="N", help="how many (what the space says; a grid: all)")
+    sweep.add_argument("--name", metavar="NAME", help="its folder in ROOT/sweeps (a digest of what is searched)")
+    sweep.add_argument("--json", action="store_true", help="print what came of it as JSON")
 
+
+def _add_what_is_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="DIR", help="a canonical data set (see import, sample)")
+    parser.add_argument("--root", required=True, metavar="DIR", help="where the pipeline keeps everything")
+    parser.add_argument("--config", metavar="FILE|PRESET", help="a YAML file, or tiny, demo, flickr8k, memes")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; may be repeated"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
     root = Path(arguments.root)
     log = root / "runs" / f".log-{os.getpid()}"
-    with Quiet(log) as terminal:
-        try:
-            from pipeline import config, local_runner
-            from pipeline.progress import Progress
 
-            configuration = config.load(arguments.config, arguments.set)
-            if configuration.encoder.weights == "random":
-                print(
-                    "NOTE: the encoder has RANDOM weights. That does for drawn samples and for tests; for photographs "
-                    "set encoder.weights to imagenet or to a model file.",
-                    file=terminal.err,
-                )
-            # With --json, standard output is for the summary alone.
-            with Progress(terminal.err if arguments.json else terminal.out) as progress:
+    def work(terminal) -> int:
+        from pipeline import config, local_runner
+        from pipeline.progress import Progress
 
-                def on_event(name: str, values: dict) -> None:
-                    if name == "start":
-                        values["log"] = str(Path(values["folder"]) / "run.log")
-                        os.replace(log, values["log"])
-                    progress.on_event(name, values)
+        configuration = config.load(arguments.config, arguments.set)
+        _warn_of_random_weights(configuration, terminal.err)
+        # With --json, standard output is for the summary alone.
+        with Progress(terminal.err if arguments.json else terminal.out) as progress:
 
-                summary = local_runner.run(
-                    configuration,
-                    arguments.data,
-                    arguments.root,
-                    from_node=arguments.from_node,
-                    to_node=arguments.to_node,
-                    on_event=on_event,
-                )
-        except MemeflyError as error:
-            print(f"memefly: {error}", file=terminal.err)
-            log.unlink(missing_ok=True)
-            return error.exit_code
-        except KeyboardInterrupt:
-            print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
-            return 130
+            def on_event(name: str, values: dict) -> None:
+                if name == "start":
+                    values["log"] = str(Path(values["folder"]) / "run.log")
+                    os.replace(log, values["log"])
+                progress.on_event(name, values)
+
+            summary = local_runner.run(
+                configuration,
+                arguments.data,
+                arguments.root,
+                from_node=arguments.from_node,
+                to_node=arguments.to_node,
+                on_event=on_event,
+            )
         if arguments.json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False), file=terminal.out)
         else:
             for line in local_runner.describe(summary, root):
                 print(line, file=terminal.out)
         return 0 if summary.blessed or not summary.judged else 3
+
+    return _quietly(log, work)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    log = Path(arguments.root) / "sweeps" / f".log-{os.getpid()}"
+
+    def work(terminal) -> int:
+        from pipeline import sweep
+        from pipeline.sweep.progress import SweepProgress
+
+        folder = None
+        with SweepProgress(terminal.err if arguments.json else terminal.out) as progress:
+
+            def on_event(name: str, values: dict) -> None:
+                nonlocal folder
+                if name == "sweep":
+                    folder = Path(values["folder"])
+                elif name == "start":
+                    values["log"] = str(folder / sweep.LOG)
+                    os.replace(log, values["log"])
+                progress.on_event(name, values)
+
+            search = sweep.Sweep(
+                arguments.space,
+                arguments.data,
+                arguments.root,
+                source=arguments.config,
+                overrides=arguments.set,
+                trials=arguments.trials,
+                name=arguments.name,
+                on_event=on_event,
+            )
+            _warn_of_random_weights(search.config, terminal.err)
+            outcome = search.run()
+        if arguments.json:
+            print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False), file=terminal.out)
+        else:
+            for line in sweep.describe(outcome):
+                print(line, file=terminal.out)
+        return 0 if outcome.best else 1
+
+    return _quietly(log, work)
+
+
+def _quietly(log: Path, work: Callable) -> int:
+    """Does `work` with the terminal to itself, and says on it what went wrong; libraries speak to the log."""
+    from memefly.errors import MemeflyError
+    from memefly.quiet import Quiet
+
+    with Quiet(log) as terminal:
+        try:
+            status = work(terminal)
+        except MemeflyError as error:
+            print(f"memefly: {error}", file=terminal.err)
+            status = error.exit_code
+        except KeyboardInterrupt:
+            print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
+            return 130
+    log.unlink(missing_ok=True)  # where nothing ran that a log is kept of
+    return status
+
+
+def _warn_of_random_weights(configuration, stream) -> None:
+    if configuration.encoder.weights == "random":
+        print(
+            "NOTE: the encoder has RANDOM weights. That does for drawn samples and for tests; for photographs "
+            "set encoder.weights to imagenet or to a model file.",
+            file=stream,
+        )
 
 
 if __name__ == "__main__":

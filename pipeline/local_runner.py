@@ -184,7 +184,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             _done(summary, on_event, name, "failed", time.monotonic() - clock)
             ours = _ours(error)
             if ours is not None:
-                raise ours from error
+                raise ours from None  # it is among the causes of `error`: another cause would close a circle
             raise PipelineError(name, f"{name} failed: {type(error).__name__}: {_first_line(error)}") from error
         state, outputs[name] = _outcome(connection, info)
         _done(summary, on_event, name, state, time.monotonic() - clock)
