@@ -43,11 +43,13 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     features = tf.cast(tf.io.decode_raw(features_bytes, tf.float16), tf.float32)
     features = tf.reshape(features, [tf.shape(features_bytes)[0], -1, channels])  # (B, L, D)
     pooled = tf.reduce_mean(features, axis=1)  # (B, D)
-    # Moments over positions first: what is analysed is then a hundredth of the features, and as exact.
-    mean = tft.mean(pooled, reduce_instance_dims=False)
-    square = tft.mean(tf.reduce_mean(features**2, axis=1), reduce_instance_dims=False)
+    # Moments over positions first: what is analysed is then a hundredth of the features, and as exact. In float64,
+    # since TFX sizes its batches by how fast they go: sums in float32 would depend on how busy the machine was.
+    mean = tft.mean(tf.cast(pooled, tf.float64), reduce_instance_dims=False)
+    square = tft.mean(tf.cast(tf.reduce_mean(features**2, axis=1), tf.float64), reduce_instance_dims=False)
     std = tf.sqrt(tf.maximum(square - mean**2, 0.0))
     std = tf.where(std > 0, std, tf.ones_like(std))
+    mean, std = tf.cast(mean, tf.float32), tf.cast(std, tf.float32)
     return {
         "tokens": tf.RaggedTensor.from_row_lengths(
             tf.reshape(tokens, [-1]), captions.row_lengths() * custom_config["max_length"]

@@ -39,7 +39,7 @@ def test_each_picture_once_ever(tmp_path, data, run_to, small_encoder):
     assert run_to(data, "ImageFeatures").features == {"computed": 0, "reused": 70}
 
     # A damaged entry: that one is, also for another pipeline over the same store.
-    config = EncoderConfig(weights=str(small_encoder), precision="float32")
+    config = EncoderConfig(weights=str(small_encoder))  # as the run has it
     store = FeatureStore(tmp_path / "root" / "features", encoders.digest(config))
     entries = sorted(store.folder.rglob("*.f16"))
     assert len(entries) == 70
