@@ -1,11 +1,8 @@
 """`python -m benchmarks` lists what can be measured here (`make bench`)."""
 
-import importlib
-import pkgutil
+import ast
+from pathlib import Path
 
-import benchmarks
-
-for module in pkgutil.iter_modules(benchmarks.__path__):
-    if not module.name.startswith("_"):
-        summary = (importlib.import_module(f"benchmarks.{module.name}").__doc__ or "").strip().splitlines()[0]
-        print(f"python -m benchmarks.{module.name:<18}{summary}")
+for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+    summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    print(f"python -m benchmarks.{path.stem:<18}{summary}")
