@@ -128,7 +128,7 @@ def main() -> None:
                 "unit": "template recall (the peer: captions that people wrote)",
                 "shapes": f"{len(templates)} templates, {len(seen)} training captions",
                 "commit": provenance.git_commit(),
-                "sampling": {**sampling, "seed": arguments.seed},
+                "knobs": {**sampling, "seed": arguments.seed},
                 "perplexity_median": round(statistics.median(by_template), 1),
                 "perplexity_best": round(min(by_template), 1),
                 "perplexity_worst": round(max(by_template), 1),
