@@ -23,9 +23,9 @@ setup:
 demo: setup
 	@test -e $(DEMO)/data || { echo "drawing $(IMAGES) sample memes"; $(MEMEFLY) sample $(DEMO)/data --images $(IMAGES) --seed 0; }
 	@test -e $(DEMO)/new || $(MEMEFLY) sample $(DEMO)/new --images 3 --seed 2026
-	@$(MEMEFLY) run --data $(DEMO)/data --root $(DEMO)/root --config demo
+	@$(MEMEFLY) run --data $(DEMO)/data --root $(DEMO)/pipeline --config demo
 	@echo; echo "three memes it has never seen:"
-	@$(MEMEFLY) caption --model $(DEMO)/root/serving/captioner $(DEMO)/new/images/*.png
+	@$(MEMEFLY) caption --model $(DEMO)/pipeline/serving/captioner $(DEMO)/new/images/*.png
 
 test: setup lint
 	@$(UNIT) -m "not slow"

@@ -1,6 +1,6 @@
 """Whether a model trained on sample memes says what is in pictures that it has never seen.
 
-    python -m benchmarks.sample_accuracy --model demo/root/serving/captioner
+    python -m benchmarks.sample_accuracy --model demo/pipeline/serving/captioner
 
 Draws new memes (their seed is not that of the demo), captions them, and compares the words of each caption with the
 scene that was drawn. Prints one JSON line last.

@@ -40,6 +40,17 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
+def barrier(strategy: tf.distribute.Strategy) -> None:
+    """Returns when every worker has come here: what the chief wrote before it can be read behind it."""
+    if strategy.num_replicas_in_sync == 1:
+        return
+
+    def meet():
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0))
+
+    strategy.run(tf.function(meet, autograph=False))
+
+
 def share(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple:
     """Each replica's pictures of a batch, as values to give to `strategy.run`; none, where there are too few.
 

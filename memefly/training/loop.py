@@ -45,7 +45,8 @@ class Stage:
     optimizer: tf_keras.optimizers.Optimizer
     average: MovingAverage
     weights: tf.Module  # all that this stage trains, or that belongs to the model it leaves
-    is_chief: bool = True
+    is_chief: bool = True  # the one that writes what all read
+    barrier: Callable[[], None] = lambda: None  # returns when every worker has called it
 
 
 def cosine(config: TrainingConfig, peak: float, steps: int, warmup: float) -> tf_keras.optimizers.AdamW:
@@ -90,12 +91,11 @@ def run(stage: Stage, config: TrainingConfig, folder: Path, on_event: Callable[[
     checkpoint = tf.train.Checkpoint(
         weights=stage.weights, optimizer=stage.optimizer, average=stage.average, progress=progress
     )
-    # A step counter of Keras counts what it applied; 0 is what it restores where there is nothing yet.
     latest = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
     best = tf.train.Checkpoint(weights=stage.weights)
     if latest.restore_or_initialize():
         log.info("%s: resumed at step %d", stage.name, stage.optimizer.iterations.numpy())
-    score = f"{config.stop_on}"
+    score = config.stop_on
 
     def save() -> None:
         if stage.is_chief:
@@ -155,9 +155,11 @@ def run(stage: Stage, config: TrainingConfig, folder: Path, on_event: Callable[[
         progress.finished = over or progress.bad_epochs >= stage.patience
         save()
         on_event("epoch", {**values, f"best_{score}": progress.best[score], "samples": samples})
+    stage.barrier()
     if progress.history and config.average_last > 1 and "averaged" not in progress.best:
         _average_last(stage, progress, best, config, folder, score)
         save()
+        stage.barrier()
     best.read(str(folder / "best")).assert_existing_objects_matched()
     return progress
 

@@ -24,10 +24,13 @@ from memefly.text import END_ID, PAD_ID, START_ID, Vocabulary
 from memefly.training import loop, losses
 from memefly.training.averaging import MovingAverage
 from memefly.training.config import TrainingConfig
-from memefly.training.distribution import is_chief, make_strategy, replicated
+from memefly.training.distribution import barrier, is_chief, make_strategy, replicated
 from memefly.training.inputs import Examples, batches, count_groups, hash_seed, training_references
 from memefly.training.loop import Stage
 from memefly.training.validation import greedy_decoder, validate
+
+_PICTURES = tf.TensorSpec([None], tf.string)  # encoded, (P,)
+_TOKENS = tf.TensorSpec([None, None, None], tf.int32)  # (P, C, T)
 
 
 @dataclass
@@ -89,6 +92,7 @@ class _Training:
         self.examples, self.standardizer, self.vocabulary, self.config = examples, standardizer, vocabulary, config
         self.network, self.strategy, self.groups, self.checkpoints = network, strategy, groups, checkpoints
         self.tuned: Encoder | None = None
+        self._features_spec = tf.TensorSpec([None, *examples.feature_shape], tf.float16)
 
     def _batches(self, epoch: int, **changes):
         config = self.config
@@ -123,9 +127,7 @@ class _Training:
         decoder = greedy_decoder(
             self.network,
             features_of,
-            tf.TensorSpec([None], tf.string)
-            if source == "image"
-            else tf.TensorSpec([None, *self.examples.feature_shape], tf.float16),
+            _PICTURES if source == "image" else self._features_spec,
             self.examples.max_length - 1,
         )
         return Stage(
@@ -140,6 +142,7 @@ class _Training:
             average=average,
             weights=weights or loop.weights_of(self.network),
             is_chief=is_chief(strategy),
+            barrier=lambda: barrier(strategy),
         )
 
     # --- cross-entropy --------------------------------------------------------------------------------------------
@@ -161,10 +164,7 @@ class _Training:
             warmup=config.warmup,
             variables=self.network.trainable_variables,
             step=step,
-            signature=[
-                tf.TensorSpec([None, *self.examples.feature_shape], tf.float16),
-                tf.TensorSpec([None, None, None], tf.int32),
-            ],
+            signature=[self._features_spec, _TOKENS],
             batches_of=self._batches,
             step_of=_teacher_forcing,
         )
@@ -205,9 +205,8 @@ class _Training:
         plain = {"max_length": T, "min_length": 0, "block_ngram": 0, "dangling": True, "length_penalty": 0.0}
         sampled = DecodingConfig(beam=stage.samples, temperature=1.0, **plain)
         greedy = DecodingConfig(beam=1, **plain)
-        features_spec = tf.TensorSpec([None, *self.examples.feature_shape], tf.float16)
 
-        @tf.function(input_signature=[features_spec, tf.TensorSpec([None], tf.int32)], autograph=False)
+        @tf.function(input_signature=[self._features_spec, tf.TensorSpec([None], tf.int32)], autograph=False)
         def draw(shown, seeds):
             features = self.standardizer(shown)
             tokens = decode(self.network, features, sampled, overrides={"seed": seeds}).tokens  # (P, S, T)
@@ -256,9 +255,7 @@ class _Training:
             warmup=0.0,
             variables=self.network.trainable_variables,
             step=step,
-            signature=[
-                features_spec, tf.TensorSpec([None, None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
-            ],
+            signature=[self._features_spec, _TOKENS, tf.TensorSpec([None, None], tf.float32)],
             batches_of=lambda epoch: self._batches(10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0),
             step_of=step_of,
         )  # fmt: skip
@@ -289,7 +286,7 @@ class _Training:
             warmup=0.0,
             variables=[*self.network.trainable_variables, *top],
             step=step,
-            signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None, None], tf.int32)],
+            signature=[_PICTURES, _TOKENS],
             weights=loop.weights_of(self.network, top),
             source="image",
             features_of=features_of,

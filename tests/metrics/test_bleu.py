@@ -2,26 +2,15 @@
 
     python -c "from pycocoevalcap.bleu.bleu import Bleu; print(Bleu(4).compute_score(REFERENCES, HYPOTHESES)[0])"
 
-with the sentences below, by index.
+with the captions of `sentences.py`, by index.
 """
 
 import pytest
 
 from memefly.metrics import bleu, score
 from memefly.metrics.bleu import BleuStatistics, closest_length
+from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
-REFERENCES = [
-    ["a man rides a brown horse on the beach", "a man on a horse by the sea", "someone riding a horse"],
-    ["two dogs play in the snow", "the dogs are playing in deep snow"],
-    ["a child in a red jacket jumps off a wall"],
-    ["one does not simply walk into the office"],
-]
-HYPOTHESES = [
-    "a man riding a horse on the beach",
-    "two dogs are playing in the snow",
-    "a child a child a child jumps",
-    "one does not simply walk",
-]
 GOLDEN = [0.7414235211643465, 0.6624281506818599, 0.5500711416953603, 0.43418904115752927]
 SHORT_GOLDEN = [0.04978706835363906, 0.049787068348897436, 0.000497870683528488, 4.978706835482447e-05]
 

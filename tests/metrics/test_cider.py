@@ -2,7 +2,7 @@
 
     python -c "from pycocoevalcap.cider.cider import Cider; print(Cider().compute_score(REFERENCES, HYPOTHESES))"
 
-with the sentences below, by index.
+with the captions of `sentences.py`, by index.
 """
 
 import math
@@ -12,19 +12,8 @@ import pytest
 
 from memefly.metrics import cider, score
 from memefly.metrics.cider import CiderScorer
+from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
-REFERENCES = [
-    ["a man rides a brown horse on the beach", "a man on a horse by the sea", "someone riding a horse"],
-    ["two dogs play in the snow", "the dogs are playing in deep snow"],
-    ["a child in a red jacket jumps off a wall"],
-    ["one does not simply walk into the office"],
-]
-HYPOTHESES = [
-    "a man riding a horse on the beach",
-    "two dogs are playing in the snow",
-    "a child a child a child jumps",
-    "one does not simply walk",
-]
 GOLDEN = [3.0965189639822315, 4.253815624107256, 1.115440000793038, 6.482067163114954]
 CORPORA = {
     "each its own": (REFERENCES, HYPOTHESES, 3.73696043799937),

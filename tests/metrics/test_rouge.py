@@ -2,7 +2,7 @@
 
     python -c "from pycocoevalcap.rouge.rouge import Rouge; print(Rouge().compute_score(REFERENCES, HYPOTHESES))"
 
-with the sentences below, by index.
+with the captions of `sentences.py`, by index.
 """
 
 import itertools
@@ -12,19 +12,8 @@ import pytest
 
 from memefly.metrics import rouge_l, score
 from memefly.metrics.rouge import _common
+from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
-REFERENCES = [
-    ["a man rides a brown horse on the beach", "a man on a horse by the sea", "someone riding a horse"],
-    ["two dogs play in the snow", "the dogs are playing in deep snow"],
-    ["a child in a red jacket jumps off a wall"],
-    ["one does not simply walk into the office"],
-]
-HYPOTHESES = [
-    "a man riding a horse on the beach",
-    "two dogs are playing in the snow",
-    "a child a child a child jumps",
-    "one does not simply walk",
-]
 GOLDEN = [0.8148854961832059, 0.7800511508951408, 0.45607476635514016, 0.7384987893462469]
 CORPORA = {
     "each its own": (REFERENCES, HYPOTHESES, 0.6973775506949335),
