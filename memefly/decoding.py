@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from memefly.networks import Network
 from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
 
+_LONGEST_NGRAM = 4  # that `block_ngram` can block
 _NEVER = -1e9  # a log-probability that nothing outweighs, and that adds up without becoming NaN as -inf would
 
 # After these a caption cannot end. Words that often end one ("is that all there is", "what are you looking at", "who is
@@ -55,7 +56,9 @@ class DecodingConfig(BaseModel):
     max_length: int = Field(24, ge=2, description="tokens of a caption at most, the </s> counted")
     min_length: int = Field(1, ge=0, description="words of a caption at least")
     length_penalty: float = Field(0.7, ge=0.0, le=2.0, description="0: sum of log-probabilities; 1: their mean")
-    block_ngram: int = Field(3, ge=0, description="no n-gram of this size twice in a caption; 0: any (1705.04304)")
+    block_ngram: int = Field(
+        3, ge=0, le=_LONGEST_NGRAM, description="no n-gram so long twice in a caption; 0: any (1705.04304)"
+    )
     dangling: bool = Field(False, description="whether a caption may end in an article, a preposition or the like")
     temperature: float = Field(0.0, ge=0.0, description="0: search; above: samples from the distribution so flattened")
     top_k: int = Field(0, ge=0, description="samples come from this many words; 0: from all")
@@ -167,7 +170,8 @@ def decode(
         if last_word is not None:
             step += (tf.gather(last_word, last) * _NEVER)[:, :, tf.newaxis] * end
         if knobs.on("block_ngram"):
-            step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), config.block_ngram)
+            longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
+            step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), longest)
         step = tf.where(finished[:, :, tf.newaxis], only_pad, step)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(~finished, tf.int32)  # (B, K)
@@ -305,20 +309,20 @@ def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:
 def _block_repeats(step: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, size: tf.Tensor, longest: int) -> tf.Tensor:
     """Forbids words that would end an n-gram which the hypothesis has said already.
 
-    step float32 (B, K, V), tokens int32 (B, K, T) of which t are written, size int32 () or (B, 1), 0 for none.
+    step float32 (B, K, V), tokens int32 (B, K, T) of which t are written, size int32 () or (B, 1), 0 for none and
+    `longest` at most.
     """
     T = tokens.shape[2]
-    position = tf.range(T)
-    # agree[…, i]: how many of the words before position i are, one by one, those before position t.
-    agree = tf.zeros(tf.shape(tokens), tf.int32)
-    running = tf.ones(tf.shape(tokens), tf.int32)
-    for back in range(1, max(longest, 3)):
+    size = size[..., tf.newaxis] if size.shape.rank else size  # (B, 1, 1) or ()
+    padded = tf.pad(tokens, [[0, 0], [0, 0], [longest - 1, 0]], constant_values=-1)  # -1: no word
+    # alike[…, i]: whether the words before position i are, one by one, those before position t.
+    alike = tf.broadcast_to(tf.range(T) < t, tf.shape(tokens))
+    repeats = alike & tf.equal(size, 1)
+    for back in range(1, longest):
         recent = tf.gather(tokens, tf.maximum(t - back, 0), axis=2)[:, :, tf.newaxis]  # (B, K, 1)
-        earlier = tf.roll(tokens, back, axis=2)  # (B, K, T): the word `back` places before each
-        running *= tf.cast(tf.equal(earlier, recent) & (position >= back) & (t >= back), tf.int32)
-        agree += running
-    size = size[..., tf.newaxis] if size.shape.rank else size  # (B, 1, 1)
-    repeats = (agree >= size - 1) & (position < t) & (size > 0)  # (B, K, T)
+        earlier = padded[:, :, longest - 1 - back :][:, :, :T]  # the word `back` places before each
+        alike &= tf.equal(earlier, recent)
+        repeats |= alike & tf.equal(size, back + 1)
     # Non-repeats point at <pad>, which is forbidden anyway.
     words = tf.where(repeats, tokens, PAD_ID)
     V = tf.shape(step)[2]

@@ -143,7 +143,7 @@ def bodies(tokens: tf.Tensor) -> list[list[int]]:
     return [[int(t) for t in row if t not in (PAD_ID, END_ID)] for row in rows]
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
 def test_no_ngram_twice(size):
     net = network(8, seed=3)
     net.words.bias.assign(tf.one_hot(END_ID, 8) * -6.0)  # long captions of four words must repeat themselves

@@ -27,7 +27,8 @@ class Words(tf.Module):
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
         """Int (…,) to float32 (…, E)."""
-        return tf.gather(self.embedding, ids)
+        # Of the value, not the variable: to gather from a variable makes every later read of it a copy.
+        return tf.gather(tf.convert_to_tensor(self.embedding), ids)
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """Float32 (N, E) to (N, V)."""

@@ -115,6 +115,23 @@ def test_part_of_the_pipeline(finished, run):
     assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
 
 
+@pytest.mark.parametrize("kind", ["par_inject", "merge"])
+def test_every_network_goes_all_the_way(finished, run, memes, kind):
+    """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture."""
+    root, _ = finished
+    done = run(root, "--from", "Trainer", "--set", f"network.kind={kind}", "--set", "training.max_steps=20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = summary(root)
+    assert said["blessed"] and said["baseline"] is not None and Path(said["pushed"]).is_dir()
+    manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
+    assert manifest["config"]["network"]["kind"] == kind
+    picture = next((memes / "images").iterdir())
+    command = [sys.executable, "-m", "memefly.cli", "caption", "--model", said["pushed"], "--beam", "4", str(picture)]
+    captioned = subprocess.run(command, capture_output=True, text=True, cwd=HOME)
+    assert captioned.returncode == 0, captioned.stderr
+    assert picture.name in captioned.stdout
+
+
 def kill_when(process: subprocess.Popen, condition, seconds: float = 300) -> None:
     """Kills the process with SIGKILL as soon as `condition` holds."""
     end = time.monotonic() + seconds

@@ -1,0 +1,239 @@
+"""What each lever of the recipe is worth: one changed at a time, over several seeds, judged on `val`.
+
+    memefly run --config flickr8k --data data/flickr8k --root root --to Transform --set encoder.flip=true
+    python -m benchmarks.recipe --root root --config flickr8k --seeds 0 1 2 --out recipe.jsonl
+
+Every trial trains on the Transform's output as the Trainer does, in a process of its own with one thread, `--jobs` of
+them at once; then it captions the pictures of `val`, which is cut from the training data, with the configuration's own
+beam, and scores them as `memefly.metrics` does. `eval` is never looked at. Finished trials stand in `--out`: called
+again, it goes on where it was stopped, and its table tells all that the file holds.
+
+A lever is a name and the keys it sets: `--lever "dropout 0.3: network.dropout=0.3"`; without any, those below. What
+belongs to the data (`text.min_count`, `text.max_length`) needs a Transform of its own: run that into another root, and
+call this with `--root other --lever "min_count 5:"` and the same `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from memefly import provenance
+
+BASE = "as it is"
+# By group, as docs/recipe.md tells them; each is one change to the configuration it is measured against.
+LEVERS = {
+    "network": {
+        "additive attention": ["network.attention=additive", "network.heads=1"],
+        "dot attention, 1 head": ["network.heads=1"],
+        "dot attention, 8 heads": ["network.heads=8"],
+        "LSTM": ["network.cell=lstm"],
+        "256 units": ["network.units=256"],
+        "512 units": ["network.units=512"],
+        "words not tied": ["network.tie_weights=false"],
+        "par-inject": ["network.kind=par_inject"],
+        "merge": ["network.kind=merge"],
+    },
+    "regularisation": {
+        "dropout 0.3": ["network.dropout=0.3"],
+        "dropout 0.6": ["network.dropout=0.6"],
+        "no label smoothing": ["training.label_smoothing=0"],
+        "label smoothing 0.2": ["training.label_smoothing=0.2"],
+        "weight decay 0.01": ["training.weight_decay=0.01"],
+        "no mirrored pictures": ["training.flip=0"],
+        "no attention penalty": ["training.attention_penalty=0"],
+        "scheduled sampling 0.25": ["training.scheduled_sampling=0.25"],
+    },
+    "optimiser": {
+        "rate halved": ["training.learning_rate=0.0005"],
+        "rate doubled": ["training.learning_rate=0.002"],
+        "no warm-up": ["training.warmup=0"],
+        "clipping at 1": ["training.clip_norm=1"],
+        "no moving average": ["training.average=0"],
+        "mean of the last 3 epochs": ["training.average_last=3"],
+        "stopped by BLEU-4": ["training.stop_on=bleu4"],
+    },
+}
+
+
+def transformed(root: Path) -> tuple[Path, Path]:
+    """The latest examples and graph that Transform left under a pipeline's root."""
+    found = []
+    for kind in ("transformed_examples", "transform_graph"):
+        folder = root / "artifacts" / "Transform" / kind
+        versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+        if not versions:
+            raise SystemExit(f"nothing transformed in {folder}; first: memefly run --root {root} … --to Transform")
+        found.append(versions[-1])
+    return found[0], found[1]
+
+
+def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> dict:
+    """Trains once, in this process; the figures of `val`."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+    from memefly import encoders
+    from memefly.decoding import dangling_ids, decode
+    from memefly.metrics import score
+    from memefly.standardize import Standardizer
+    from memefly.text import Vocabulary
+    from memefly.training import Examples, inputs, train
+    from pipeline import config as configuration
+
+    config = configuration.load(preset, overrides)
+    examples_dir, graph = transformed(root)
+    transform = tft.TFTransformOutput(str(graph))
+    shape = encoders.load(config.encoder).feature_shape
+    vocabulary = Vocabulary.load(transform.vocabulary_file_by_name(VOCABULARY))
+    standardizer = Standardizer(*feature_statistics(transform, shape))
+    train_files, val_files = (
+        sorted(map(str, (examples_dir / f"Split-{split}").iterdir())) for split in ("train", "val")
+    )
+    examples = Examples(train_files, val_files, shape, config.text.max_length)
+
+    def on_event(name: str, values: dict) -> None:
+        if name == "epoch":
+            shown = ("stage", "epoch", "loss", "val_bleu4", "val_cider", "val_distinct_share", "captions_per_second")
+            print(json.dumps({k: values[k] for k in shown}), file=sys.stderr, flush=True)
+
+    result = train(examples, standardizer, vocabulary, config.network, config.training, checkpoints, on_event)
+    decoder = tf.function(
+        lambda shown: decode(
+            result.network, standardizer(shown), config.decoding, dangling_ids(vocabulary)
+        ).tokens[:, 0],
+        input_signature=[tf.TensorSpec([None, *shape], tf.float16)],
+        autograph=False,
+    )  # fmt: skip
+    references, captions = [], []
+    for batch in inputs.read(val_files, examples).ragged_batch(64):
+        captions += [vocabulary.decode(ids) for ids in decoder(batch["features"]).numpy()]
+        references += [[c.decode("utf-8") for c in row] for row in batch["captions"].numpy()]
+    return {
+        **score(references, captions),
+        "epochs": len(result.history),
+        "best": result.metrics,
+        "seconds": round(sum(h["seconds"] for h in result.history), 1),
+        "weights": int(sum(v.shape.num_elements() for v in result.network.variables)),
+    }
+
+
+def table(rows: list[dict], base: str) -> str:
+    """Markdown: lever by lever, mean ± standard deviation over seeds, and what it changes."""
+    by_lever: dict[str, list[dict]] = {}
+    for row in rows:
+        by_lever.setdefault(row["lever"], []).append(row)
+
+    def cell(lever: str, key: str, scale: float, digits: int) -> str:
+        values = [scale * row[key] for row in by_lever[lever]]
+        spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.{digits}f}{spread}"
+
+    def change(lever: str, key: str, scale: float, digits: int) -> str:
+        if lever == base or base not in by_lever:
+            return ""
+        means = [statistics.mean(scale * row[key] for row in by_lever[name]) for name in (lever, base)]
+        return f"{means[0] - means[1]:+.{digits}f}"
+
+    lines = ["| lever | BLEU-4 | | CIDEr | | distinct | seeds | minutes |", "|---|---|---|---|---|---|---|---|"]
+    for lever, trials in by_lever.items():
+        lines.append(
+            f"| {lever} | {cell(lever, 'bleu4', 100, 1)} | {change(lever, 'bleu4', 100, 1)} "
+            f"| {cell(lever, 'cider', 1, 3)} | {change(lever, 'cider', 1, 3)} "
+            f"| {cell(lever, 'distinct_share', 100, 0)} % | {len(trials)} "
+            f"| {statistics.mean(t['seconds'] for t in trials) / 60:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def parse_lever(text: str) -> tuple[str, list[str]]:
+    name, colon, keys = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f'expected "NAME: KEY=VALUE …", got "{text}"')
+    return name.strip(), keys.split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="of a pipeline that ran up to Transform")
+    parser.add_argument("--config", default="flickr8k", help="the preset or file that levers are changes to")
+    parser.add_argument("--set", dest="base", action="append", default=[], metavar="KEY=VALUE", help="for all trials")
+    parser.add_argument("--lever", type=parse_lever, action="append", help='"NAME: KEY=VALUE …"; may be repeated')
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trials at once, of one thread each")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, one a finished trial")
+    parser.add_argument("--trial", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.trial:
+        overrides = json.loads(arguments.trial)
+        name = hashlib.sha256(json.dumps([str(arguments.root), overrides]).encode()).hexdigest()[:16]
+        checkpoints = arguments.out.with_suffix("") / name
+        print(json.dumps(trial(arguments.root, arguments.config, overrides, checkpoints)))
+        return
+
+    levers = arguments.lever or [(BASE, []), *(item for group in LEVERS.values() for item in group.items())]
+    rows = read(arguments.out)
+    done = {(row["lever"], row["seed"]) for row in rows}
+    waiting = [(*lever, seed) for seed in arguments.seeds for lever in levers if (lever[0], seed) not in done]
+    print(f"{len(waiting)} trials, {len(rows)} done before", file=sys.stderr)
+
+    def run(item: tuple[str, list[str], int]) -> None:
+        lever, keys, seed = item
+        overrides = [*arguments.base, *keys, f"training.seed={seed}"]
+        command = [sys.executable, "-m", "benchmarks.recipe", "--root", str(arguments.root)]
+        command += ["--config", arguments.config, "--out", str(arguments.out), "--trial", json.dumps(overrides)]
+        started = time.monotonic()
+        log = arguments.out.with_suffix("") / f"{lever}, seed {seed}.log".replace("/", " ")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stderr:
+            process = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=False, text=True)
+        if process.returncode:
+            print(f"{lever}, seed {seed}: failed; {log} says why", file=sys.stderr)
+            return
+        row = {"lever": lever, "seed": seed, **json.loads(process.stdout.splitlines()[-1]), "set": overrides}
+        row |= {"commit": provenance.git_commit(), "wall_seconds": round(time.monotonic() - started, 1)}
+        with arguments.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{lever}, seed {seed}: BLEU-4 {100 * row['bleu4']:.1f}, CIDEr {row['cider']:.3f}", file=sys.stderr)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(run, waiting))
+    rows = read(arguments.out)
+    if not rows:
+        raise SystemExit("no trial ended well")
+    base = levers[0][0]
+    print(table(rows, base))
+    best = max(rows, key=lambda row: row["cider"])
+    print(
+        json.dumps(
+            {
+                "name": "recipe",
+                "base": base,
+                "best": best["lever"],
+                "cider": best["cider"],
+                "bleu4": best["bleu4"],
+                "trials": len(rows),
+                "commit": provenance.git_commit(),
+            }
+        )
+    )
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
