@@ -21,6 +21,11 @@ class SelfCriticalConfig(BaseModel):
     baseline: Literal["samples", "greedy"] = Field(
         "samples", description="what a sample must beat: the mean of the others (2003.09971), or the greedy caption"
     )
+    written: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the captions people wrote, as if of that advantage: keeps to them (1705.04304)",
+    )
     pictures: int = Field(16, ge=1, description="pictures a batch")
     patience: int = Field(3, ge=1, description="epochs without a better score before the stage stops")
 

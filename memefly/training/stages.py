@@ -236,11 +236,20 @@ class _Training:
                     drawn, rewards, baseline = drawn[:, :-1], rewards[:, :-1], rewards[:, -1:]
                 else:
                     baseline = (rewards.sum(axis=1, keepdims=True) - rewards) / (stage.samples - 1)
+                advantages = rewards - baseline
+                if stage.written:
+                    written = tokens.numpy()[..., 1:]
+                    written = np.pad(
+                        written, [(0, 0), (0, 0), (0, drawn.shape[-1] - written.shape[-1])], constant_values=PAD_ID
+                    )
+                    drawn = np.concatenate([drawn, written], axis=1)
+                    shares = np.full(written.shape[:2], stage.written, np.float32)
+                    advantages = np.concatenate([advantages, shares], axis=1)
                 longest = int((drawn != PAD_ID).sum(axis=-1).max())
                 starts = np.full((*drawn.shape[:2], 1), START_ID, np.int32)
                 full = tf.constant(np.concatenate([starts, drawn[..., :longest]], axis=-1))
                 scalars = tf.stack(losses.count(full))
-                loss, _ = apply(scalars, shown, full, tf.constant(rewards - baseline))
+                loss, _ = apply(scalars, shown, full, tf.constant(advantages))
                 return float(loss), -float(rewards.mean()), rewards.size
 
             return train_on
