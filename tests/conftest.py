@@ -26,8 +26,8 @@ def small_encoder(tmp_path_factory) -> Path:
 
     tf_keras.utils.set_random_seed(0)
     x = inputs = tf_keras.Input((64, 64, 3))
-    for filters in (16, 24, 32):
-        x = tf_keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
+    for block, filters in enumerate((16, 24, 32)):
+        x = tf_keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu", name=f"block{block}")(x)
     path = tmp_path_factory.mktemp("encoder") / "small.h5"
     tf_keras.Model(inputs, x).save(path)
     return path

@@ -115,19 +115,25 @@ def test_part_of_the_pipeline(finished, run):
     assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
 
 
-@pytest.mark.parametrize("kind", ["par_inject", "merge"])
-def test_every_network_goes_all_the_way(finished, run, memes, kind):
-    """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture."""
+@pytest.mark.parametrize("tuned", [False, True])
+def test_every_network_goes_all_the_way(finished, run, memes, tuned):
+    """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture. One of
+    them with an encoder of its own, tuned in a last stage."""
     root, _ = finished
-    done = run(root, "--from", "Trainer", "--set", f"network.kind={kind}", "--set", "training.max_steps=20")
+    kind = "merge" if tuned else "par_inject"
+    tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
+    settings = ["--set", f"network.kind={kind}", "--set", "training.max_steps=20", *(tuning if tuned else [])]
+    done = run(root, "--from", "Trainer", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     said = summary(root)
     assert said["blessed"] and said["baseline"] is not None and Path(said["pushed"]).is_dir()
     manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
     assert manifest["config"]["network"]["kind"] == kind
+    assert manifest["metrics"]["val"]["stage"] == ("fine_tuning" if tuned else "cross_entropy")
+    assert (manifest["encoder"]["digest"] != said["encoder"]["digest"]) == tuned
     picture = next((memes / "images").iterdir())
-    command = [sys.executable, "-m", "memefly.cli", "caption", "--model", said["pushed"], "--beam", "4", str(picture)]
-    captioned = subprocess.run(command, capture_output=True, text=True, cwd=HOME)
+    command = [sys.executable, "-m", "pipeline.command", "caption", "--model", said["pushed"], "--beam", "4"]
+    captioned = subprocess.run([*command, str(picture)], capture_output=True, text=True, cwd=HOME)
     assert captioned.returncode == 0, captioned.stderr
     assert picture.name in captioned.stdout
 
