@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NetworkConfig(BaseModel):
-    """Kind and sizes of a caption network. Defaults: what measured best on Flickr8k, at a CPU's pace."""
+    """Kind and sizes of a caption network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
