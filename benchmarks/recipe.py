@@ -29,14 +29,13 @@ from pathlib import Path
 from memefly import provenance
 
 BASE = "as it is"
-# By group, as docs/recipe.md tells them; each is one change to the configuration it is measured against.
+# By group; each is one change to the preset `flickr8k`.
 LEVERS = {
     "network": {
         "additive attention": ["network.attention=additive", "network.heads=1"],
         "dot attention, 1 head": ["network.heads=1"],
         "dot attention, 8 heads": ["network.heads=8"],
         "LSTM": ["network.cell=lstm"],
-        "256 units": ["network.units=256"],
         "512 units": ["network.units=512"],
         "words not tied": ["network.tie_weights=false"],
         "par-inject": ["network.kind=par_inject"],
@@ -53,8 +52,8 @@ LEVERS = {
         "scheduled sampling 0.25": ["training.scheduled_sampling=0.25"],
     },
     "optimiser": {
-        "rate halved": ["training.learning_rate=0.0005"],
-        "rate doubled": ["training.learning_rate=0.002"],
+        "rate 0.0007": ["training.learning_rate=0.0007"],
+        "rate 0.003": ["training.learning_rate=0.003"],
         "no warm-up": ["training.warmup=0"],
         "clipping at 1": ["training.clip_norm=1"],
         "no moving average": ["training.average=0"],
@@ -87,10 +86,10 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
     from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
     from memefly import encoders
     from memefly.decoding import dangling_ids, decode
-    from memefly.metrics import score
     from memefly.standardize import Standardizer
     from memefly.text import Vocabulary
-    from memefly.training import Examples, inputs, train
+    from memefly.training import Examples, train
+    from memefly.training.validation import validate
     from pipeline import config as configuration
 
     config = configuration.load(preset, overrides)
@@ -117,17 +116,23 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
         input_signature=[tf.TensorSpec([None, *shape], tf.float16)],
         autograph=False,
     )  # fmt: skip
-    references, captions = [], []
-    for batch in inputs.read(val_files, examples).ragged_batch(64):
-        captions += [vocabulary.decode(ids) for ids in decoder(batch["features"]).numpy()]
-        references += [[c.decode("utf-8") for c in row] for row in batch["captions"].numpy()]
+    metrics, _ = validate(decoder, examples, vocabulary, pictures=-1)  # all of them
     return {
-        **score(references, captions),
+        **metrics,
         "epochs": len(result.history),
         "best": result.metrics,
         "seconds": round(sum(h["seconds"] for h in result.history), 1),
         "weights": int(sum(v.shape.num_elements() for v in result.network.variables)),
     }
+
+
+def identity(root: Path, preset: str, overrides: list[str]) -> str:
+    """Names a trial by all that its result follows from: the whole configuration, the data, the code."""
+    from pipeline import config as configuration
+
+    config = configuration.load(preset, overrides).model_dump(mode="json")
+    content = json.dumps([config, [str(p.resolve()) for p in transformed(root)]], sort_keys=True)
+    return hashlib.sha256((content + provenance.code_digest("memefly")).encode()).hexdigest()[:16]
 
 
 def table(rows: list[dict], base: str) -> str:
@@ -178,38 +183,50 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.trial:
         overrides = json.loads(arguments.trial)
-        name = hashlib.sha256(json.dumps([str(arguments.root), overrides]).encode()).hexdigest()[:16]
-        checkpoints = arguments.out.with_suffix("") / name
+        checkpoints = arguments.out.with_suffix("") / identity(arguments.root, arguments.config, overrides)
         print(json.dumps(trial(arguments.root, arguments.config, overrides, checkpoints)))
         return
 
     levers = arguments.lever or [(BASE, []), *(item for group in LEVERS.values() for item in group.items())]
     rows = read(arguments.out)
-    done = {(row["lever"], row["seed"]) for row in rows}
-    waiting = [(*lever, seed) for seed in arguments.seeds for lever in levers if (lever[0], seed) not in done]
+    done = {(row["lever"], row["seed"]): row for row in rows}
+    waiting = []
+    for seed in arguments.seeds:
+        for lever, keys in levers:
+            overrides = [*arguments.base, *keys, f"training.seed={seed}"]
+            before = done.get((lever, seed))
+            if before is None:
+                waiting.append((lever, seed, overrides))
+            elif before["set"] != overrides or before["config"] != arguments.config:
+                parser.error(
+                    f'{arguments.out} holds "{lever}, seed {seed}" of another configuration ({before["config"]}, '
+                    f"{before['set']}); name another lever or another file"
+                )
     print(f"{len(waiting)} trials, {len(rows)} done before", file=sys.stderr)
 
-    def run(item: tuple[str, list[str], int]) -> None:
-        lever, keys, seed = item
-        overrides = [*arguments.base, *keys, f"training.seed={seed}"]
+    def run(item: tuple[str, int, list[str]]) -> bool:
+        lever, seed, overrides = item
         command = [sys.executable, "-m", "benchmarks.recipe", "--root", str(arguments.root)]
         command += ["--config", arguments.config, "--out", str(arguments.out), "--trial", json.dumps(overrides)]
         started = time.monotonic()
         log = arguments.out.with_suffix("") / f"{lever}, seed {seed}.log".replace("/", " ")
         log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"{lever}, seed {seed}: trains; its epochs are told in {log}", file=sys.stderr)
         with log.open("a", encoding="utf-8") as stderr:
             process = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=False, text=True)
         if process.returncode:
             print(f"{lever}, seed {seed}: failed; {log} says why", file=sys.stderr)
-            return
+            return False
         row = {"lever": lever, "seed": seed, **json.loads(process.stdout.splitlines()[-1]), "set": overrides}
+        row["config"] = arguments.config
         row |= {"commit": provenance.git_commit(), "wall_seconds": round(time.monotonic() - started, 1)}
         with arguments.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{lever}, seed {seed}: BLEU-4 {100 * row['bleu4']:.1f}, CIDEr {row['cider']:.3f}", file=sys.stderr)
+        return True
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(run, waiting))
+        failed = list(pool.map(run, waiting)).count(False)
     rows = read(arguments.out)
     if not rows:
         raise SystemExit("no trial ended well")
@@ -225,10 +242,13 @@ def main() -> None:
                 "cider": best["cider"],
                 "bleu4": best["bleu4"],
                 "trials": len(rows),
+                "failed": failed,
                 "commit": provenance.git_commit(),
             }
         )
     )
+    if failed:
+        raise SystemExit(1)
 
 
 def read(path: Path) -> list[dict]:

@@ -149,6 +149,13 @@ def test_no_ngram_twice(size):
     net.words.bias.assign(tf.one_hot(END_ID, 8) * -6.0)  # long captions of four words must repeat themselves
     ngrams = [[tuple(b[i : i + size]) for i in range(len(b) - size + 1)] for b in bodies(said(net, block_ngram=size))]
     assert all(len(set(row)) == len(row) for row in ngrams) and max(map(len, ngrams)) > 5
+    asked = decode(
+        net,
+        features(),
+        DecodingConfig(beam=3, max_length=12, **PLAIN),
+        overrides={"block_ngram": tf.fill([tf.shape(features())[0]], size)},
+    ).tokens
+    np.testing.assert_array_equal(asked, said(net, block_ngram=size), "a request's rule is the configured one")
     free = [[tuple(b[i : i + size]) for i in range(len(b) - size + 1)] for b in bodies(said(net, block_ngram=0))]
     assert any(len(set(row)) < len(row) for row in free), "the rule had something to forbid"
 
