@@ -78,30 +78,23 @@ def transformed(root: Path) -> tuple[Path, Path]:
 def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> dict:
     """Trains once, in this process; the figures of `val`."""
     import tensorflow as tf
-    import tensorflow_transform as tft
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-    from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+    from components.caption_trainer.transformed import read_transformed
     from memefly import encoders
     from memefly.decoding import dangling_ids, decode
-    from memefly.standardize import Standardizer
-    from memefly.text import Vocabulary
-    from memefly.training import Examples, train
+    from memefly.training import train
     from memefly.training.validation import validate
     from pipeline import config as configuration
 
     config = configuration.load(preset, overrides)
     examples_dir, graph = transformed(root)
-    transform = tft.TFTransformOutput(str(graph))
     shape = encoders.load(config.encoder).feature_shape
-    vocabulary = Vocabulary.load(transform.vocabulary_file_by_name(VOCABULARY))
-    standardizer = Standardizer(*feature_statistics(transform, shape))
-    train_files, val_files = (
-        sorted(map(str, (examples_dir / f"Split-{split}").iterdir())) for split in ("train", "val")
-    )
-    examples = Examples(train_files, val_files, shape, config.text.max_length)
+    files = ([str(p) for p in (examples_dir / f"Split-{split}").iterdir()] for split in ("train", "val"))
+    data = read_transformed(str(graph), *files, shape, config.text.max_length)
+    examples, standardizer, vocabulary = data.examples, data.standardizer, data.vocabulary
 
     def on_event(name: str, values: dict) -> None:
         if name == "epoch":

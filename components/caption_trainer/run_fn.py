@@ -9,18 +9,15 @@ import time
 from pathlib import Path
 
 import tensorflow as tf
-import tensorflow_transform as tft
 
 import memefly
-from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+from components.caption_trainer.transformed import read_transformed
 from memefly import encoders, provenance, tracking
 from memefly.decoding import DecodingConfig
 from memefly.encoders import EncoderConfig
 from memefly.export import Captioner, export
 from memefly.networks import NetworkConfig
-from memefly.standardize import Standardizer
-from memefly.text import Vocabulary
-from memefly.training import Examples, TrainingConfig, train
+from memefly.training import TrainingConfig, train
 from memefly.training.distribution import make_strategy
 
 log = logging.getLogger("memefly.trainer")
@@ -43,15 +40,12 @@ def run_fn(fn_args) -> None:
     network = NetworkConfig(**config["network"])
     decoding = DecodingConfig(**config["decoding"])
 
-    transform = tft.TFTransformOutput(fn_args.transform_output)
-    vocabulary_file = transform.vocabulary_file_by_name(VOCABULARY)
-    vocabulary = Vocabulary.load(vocabulary_file)
-    standardizer = Standardizer(*feature_statistics(transform, encoder.feature_shape))
-    examples = Examples(
-        train=_files(fn_args.train_files),
-        val=_files(fn_args.eval_files),
-        feature_shape=encoder.feature_shape,
-        max_length=config["text"]["max_length"],
+    data = read_transformed(
+        fn_args.transform_output,
+        _files(fn_args.train_files),
+        _files(fn_args.eval_files),
+        encoder.feature_shape,
+        config["text"]["max_length"],
     )
     checkpoints = root / "checkpoints" / _key(config, fn_args.transform_output)
 
@@ -83,7 +77,17 @@ def run_fn(fn_args) -> None:
                 )
                 steps[values["stage"]] = values["step"]
 
-        result = train(examples, standardizer, vocabulary, network, training, checkpoints, on_event, encoder, strategy)
+        result = train(
+            data.examples,
+            data.standardizer,
+            data.vocabulary,
+            network,
+            training,
+            checkpoints,
+            on_event,
+            encoder,
+            strategy,
+        )
         run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
     encoder = result.encoder or encoder
 
@@ -100,16 +104,16 @@ def run_fn(fn_args) -> None:
             "feature_shape": encoder.feature_shape,
         },
         "config": {k: config[k] for k in ("text", "network", "training", "decoding")},
-        "vocabulary": {"size": len(vocabulary), "sha256": _sha256(vocabulary_file)},
+        "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),
     }
-    captioner = Captioner(encoder, standardizer, result.network, vocabulary_file, decoding)
+    captioner = Captioner(encoder, data.standardizer, result.network, data.vocabulary_file, decoding)
     export(captioner, fn_args.serving_model_dir, manifest)
 
 
 def _files(patterns: list[str]) -> list[str]:
-    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    return [file for pattern in patterns for file in tf.io.gfile.glob(pattern)]
 
 
 def _sha256(path: str) -> str:

@@ -1,0 +1,44 @@
+"""What Transform left, as training takes it.
+
+>>> data = read_transformed(graph, train_files, val_files, encoder.feature_shape, max_length=32)
+>>> train(data.examples, data.standardizer, data.vocabulary, …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow_transform as tft
+
+from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+from memefly.standardize import Standardizer
+from memefly.text import Vocabulary
+from memefly.training import Examples
+
+
+@dataclass(frozen=True)
+class Transformed:
+    examples: Examples
+    standardizer: Standardizer
+    vocabulary: Vocabulary
+    vocabulary_file: str
+
+
+def read_transformed(
+    graph: str,
+    train_files: Sequence[str],
+    val_files: Sequence[str],
+    feature_shape: tuple[int, int, int],
+    max_length: int,
+) -> Transformed:
+    """`graph`: the folder of a `transform_graph`; files: TFRecords of its `transformed_examples`; `feature_shape`
+    (h, w, D): of the encoder whose features they hold."""
+    output = tft.TFTransformOutput(graph)
+    vocabulary_file = output.vocabulary_file_by_name(VOCABULARY)
+    return Transformed(
+        Examples(sorted(train_files), sorted(val_files), feature_shape, max_length),
+        Standardizer(*feature_statistics(output, feature_shape)),
+        Vocabulary.load(vocabulary_file),
+        vocabulary_file,
+    )
