@@ -203,7 +203,7 @@ class _Training:
         scorer = CiderScorer([captions or [(END_ID,)] for captions in references])
         T = self.examples.max_length - 1
         plain = {"max_length": T, "min_length": 0, "block_ngram": 0, "dangling": True, "length_penalty": 0.0}
-        sampled = DecodingConfig(beam=stage.samples, temperature=1.0, **plain)
+        sampled = DecodingConfig(beam=stage.samples, temperature=stage.temperature, **plain)
         greedy = DecodingConfig(beam=1, **plain)
 
         @tf.function(input_signature=[self._features_spec, tf.TensorSpec([None], tf.int32)], autograph=False)

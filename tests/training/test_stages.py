@@ -104,9 +104,11 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(examples, tmp_path
 
 
 @pytest.mark.slow
-def test_self_critical_training_raises_the_reward(examples, tmp_path):
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_self_critical_training_raises_the_reward(examples, tmp_path, temperature):
     started = fit(examples, tmp_path / "a", changed(epochs=4))
-    config = changed(epochs=4, self_critical=SelfCriticalConfig(epochs=8, pictures=16, learning_rate=3e-3, patience=8))
+    stage = SelfCriticalConfig(epochs=8, pictures=16, learning_rate=3e-3, patience=8, temperature=temperature)
+    config = changed(epochs=4, self_critical=stage)
     result = fit(examples, tmp_path / "b", config)
     rewards = [-h["loss"] for h in result.history if h["stage"] == "self_critical"]
     assert rewards[-1] > rewards[0] + 0.1
