@@ -60,7 +60,8 @@ def name(manifest: dict) -> str:
     """What the model is, but for its seed."""
     network, training = manifest["config"]["network"], manifest["config"]["training"]
     label = network["kind"] if network["kind"] != "attention" else f"attention ({network['attention']})"
-    return label + (", self-critical" if training.get("self_critical", {}).get("epochs") else "")
+    later = [stage for stage in ("self_critical", "fine_tuning") if training.get(stage, {}).get("epochs")]
+    return ", ".join([label, *(stage.replace("_", "-") for stage in later)])
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ class SelfCriticalConfig(BaseModel):
 
     epochs: int = Field(0, ge=0, description="passes over the pictures; 0: no such stage")
     learning_rate: float = Field(5e-5, gt=0, description="at its start; decays as a cosine")
-    samples: int = Field(5, ge=2, description="captions drawn for a picture")
+    samples: int = Field(5, ge=2, description="captions of a picture that are compared")
     temperature: float = Field(
-        1.0, ge=0, description="of the draw; 0: not drawn, but the hypotheses of a beam search (1912.08226)"
+        0.0, ge=0, description="0: they are the hypotheses of a beam search (1912.08226); above: drawn (1612.00563)"
     )
     baseline: Literal["samples", "greedy"] = Field(
         "samples", description="what a sample must beat: the mean of the others (2003.09971), or the greedy caption"

@@ -197,7 +197,8 @@ class _Training:
     # --- self-critical --------------------------------------------------------------------------------------------
 
     def self_critical(self) -> Stage:
-        """Samples captions and makes those likelier that score a higher CIDEr than a baseline (arXiv 1612.00563)."""
+        """Makes its own captions likelier where their CIDEr is above a baseline (arXiv 1612.00563): the hypotheses of a
+        beam search (1912.08226), or drawn ones."""
         config, stage = self.config, self.config.self_critical
         references = training_references(self.examples)
         scorer = CiderScorer([captions or [(END_ID,)] for captions in references])

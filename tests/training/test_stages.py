@@ -77,7 +77,7 @@ def stop_after(monkeypatch, steps: int):
 
 EVERYTHING = {
     "epochs": 2, "checkpoint_steps": 2, "average": 0.9, "average_last": 2, "scheduled_sampling": 0.3, "bucket": 2,
-    "self_critical": SelfCriticalConfig(epochs=2, pictures=16, samples=3, baseline="greedy"),
+    "self_critical": SelfCriticalConfig(epochs=2, pictures=16, samples=3, temperature=1.0, baseline="greedy"),
 }  # fmt: skip
 
 
