@@ -45,7 +45,8 @@ import tf_keras
 from memefly import networks, precision, provenance
 from memefly.networks import Network, NetworkConfig
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID
-from memefly.training import TrainingConfig, loop, losses
+from memefly.training import TrainingConfig, losses
+from memefly.training.optimizer import adamw
 
 layers = tf_keras.layers
 
@@ -108,7 +109,7 @@ def draw_tokens(rng: np.random.Generator, lengths: np.ndarray, vocabulary: int, 
 def our_step(network: Network, config: TrainingConfig, feature_shape: tuple[int, int, int]) -> Callable:
     """The cross-entropy stage's step, features (P, h, w, D) and tokens (P, C, T) to the loss."""
     variables = network.trainable_variables
-    optimizer = loop.cosine(config, config.learning_rate, 10_000, config.warmup)
+    optimizer = adamw(config, config.learning_rate, 10_000, config.warmup)
     optimizer.build(variables)
 
     def step(features, tokens):

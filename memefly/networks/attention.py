@@ -119,7 +119,7 @@ class AttentionNetwork(tf.Module):
         A, N, L = self.config.attention_units, self.config.heads, self.positions
         if self.config.attention == "additive":
             energy = tf.tanh(keys + query[:, :, tf.newaxis])  # (P, C, L, A); N is 1
-            return tf.reshape(tf.reshape(energy, [-1, A]) @ self.score_kernel, [tf.shape(keys)[0], 1, -1, L])
+            return tf.reshape(_score(energy, self.score_kernel), [tf.shape(keys)[0], 1, -1, L])
         query = tf.reshape(query, [tf.shape(query)[0], -1, N, A // N])  # (P, C, N, A/N)
         return tf.linalg.matmul(tf.transpose(query, [0, 2, 1, 3]), keys, transpose_b=True) / math.sqrt(A // N)
 
@@ -153,3 +153,15 @@ class AttentionNetwork(tf.Module):
         words, hiddens, contexts = (real_rows(x, real) for x in (words, hiddens, contexts))
         # Logits of real tokens only: padding is a third of the rows, and V is the widest layer.
         return self._logits(words, hiddens, contexts, dropout), tf.transpose(alphas, [1, 0, 2])
+
+
+@tf.custom_gradient
+def _score(energy, kernel):
+    """(…, A) times (A, 1) to (N, 1), and its gradient without the outer product as a matrix product."""
+    flat = tf.reshape(energy, [-1, kernel.shape[0]])
+
+    def gradient(upstream):
+        change = tf.reshape(upstream * tf.transpose(kernel), tf.shape(energy))
+        return change, tf.linalg.matmul(flat, upstream, transpose_a=True)
+
+    return flat @ kernel, gradient

@@ -68,6 +68,7 @@ class Late:
     def __init__(self, kernel: tf.Tensor):
         self._kernel = tf.convert_to_tensor(kernel)
         self._constant = tf.stop_gradient(self._kernel)
+        self._transposed = tf.transpose(self._constant)  # once, and not in every step's backward pass
         self.inputs: tf.Tensor | None = None
 
     def watch(self, offsets: tf.Tensor) -> tf.Tensor:
@@ -83,7 +84,11 @@ class Late:
         return watched(offsets, self._kernel)
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
-        return x @ self._constant
+        @tf.custom_gradient
+        def times(x):
+            return x @ self._constant, lambda upstream: upstream @ self._transposed
+
+        return times(x)
 
 
 def unroll(step, inputs: tuple[tf.Tensor, ...], state: tuple[tf.Tensor, ...], outputs: int) -> list[tf.Tensor]:

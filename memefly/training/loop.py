@@ -49,22 +49,6 @@ class Stage:
     barrier: Callable[[], None] = lambda: None  # returns when every worker has called it
 
 
-def cosine(config: TrainingConfig, peak: float, steps: int, warmup: float) -> tf_keras.optimizers.AdamW:
-    """AdamW, its rate warmed up over a share of the steps and then falling to a hundredth along a cosine."""
-    warm = round(warmup * steps)
-    return tf_keras.optimizers.AdamW(
-        tf_keras.optimizers.schedules.CosineDecay(
-            peak * 0.01 if warm else peak,
-            decay_steps=max(1, steps - warm),
-            alpha=0.01,
-            warmup_target=peak if warm else None,
-            warmup_steps=warm,
-        ),
-        weight_decay=config.weight_decay,
-        global_clipnorm=config.clip_norm,
-    )
-
-
 class Progress(tf.train.experimental.PythonState):
     """How far a stage is; saved in the same checkpoint as the weights, so that the two never disagree."""
 

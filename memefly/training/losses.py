@@ -33,6 +33,37 @@ def _targets(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.boolean_mask(targets, real), real
 
 
+def _negative_log_likelihood(logits: tf.Tensor, targets: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
+    """-sum_v q_v log p_v of every row, for q = (1 - smoothing) one-hot + smoothing / V: logits float32 (R, V) and
+    targets int32 (R,) to (R,).
+
+    The logits are the widest tensor of a step, so the gradient, p - q, is written down: derived op by op, it would
+    pass over as much memory three times as often.
+    """
+    V = logits.shape[1]
+
+    @tf.custom_gradient
+    def of_rows(logits):
+        peak = tf.reduce_max(logits, axis=1, keepdims=True)  # (R, 1)
+        exponentials = tf.exp(logits - peak)  # (R, V)
+        total = tf.reduce_sum(exponentials, axis=1)  # (R,)
+        normalizer = tf.math.log(total) + peak[:, 0]
+        negative = normalizer - (1 - smoothing) * tf.gather(logits, targets, batch_dims=1)
+        if smoothing:
+            negative -= smoothing * tf.reduce_mean(logits, axis=1)
+
+        def gradient(upstream):  # (R,)
+            change = exponentials * (upstream / total)[:, tf.newaxis]
+            if smoothing:
+                change -= (smoothing / V * upstream)[:, tf.newaxis]
+            where = tf.stack([tf.range(tf.size(targets)), targets], axis=1)
+            return tf.tensor_scatter_nd_sub(change, where, (1 - smoothing) * upstream)
+
+        return negative, gradient
+
+    return of_rows(logits)
+
+
 def caption_loss(
     logits: tf.Tensor,
     alphas: tf.Tensor,
@@ -50,13 +81,7 @@ def caption_loss(
     be looked at about once.
     """
     targets, real = _targets(tokens)
-    # sum_v q_v log p_v for q = (1 - s) one-hot + s / V, written without any tensor as wide as the logits but one.
-    normalizer = tf.reduce_logsumexp(logits, axis=1)  # (R,)
-    right = tf.gather(logits, targets, batch_dims=1)
-    negative = normalizer - (1 - label_smoothing) * right
-    if label_smoothing:
-        negative -= label_smoothing * tf.reduce_mean(logits, axis=1)
-    cross_entropy = tf.reduce_sum(negative) / counts.tokens
+    cross_entropy = tf.reduce_sum(_negative_log_likelihood(logits, targets, label_smoothing)) / counts.tokens
     if not attention_penalty:
         return cross_entropy, cross_entropy
     seen = tf.reduce_sum(alphas * tf.cast(real, tf.float32)[:, :, tf.newaxis], axis=1)  # (B, L)
@@ -69,6 +94,5 @@ def reward_loss(logits: tf.Tensor, tokens: tf.Tensor, advantages: tf.Tensor, cou
     """REINFORCE (Williams 1992): minus the log-probabilities of sampled tokens int32 (P, C, T), each caption's weighed
     by its advantage float32 (P, C); a mean over the tokens of `counts`. logits float32 (R, V)."""
     targets, real = _targets(tokens)
-    log_probs = tf.gather(logits, targets, batch_dims=1) - tf.reduce_logsumexp(logits, axis=1)  # (R,)
     weights = tf.boolean_mask(tf.reshape(advantages, [-1, 1]) * tf.cast(real, tf.float32), real)
-    return -tf.reduce_sum(weights * log_probs) / counts.tokens
+    return tf.reduce_sum(weights * _negative_log_likelihood(logits, targets)) / counts.tokens

@@ -27,6 +27,7 @@ from memefly.training.config import TrainingConfig
 from memefly.training.distribution import barrier, is_chief, make_strategy, replicated
 from memefly.training.inputs import Examples, batches, count_groups, hash_seed, training_references
 from memefly.training.loop import Stage
+from memefly.training.optimizer import adamw
 from memefly.training.validation import greedy_decoder, validate
 
 _PICTURES = tf.TensorSpec([None], tf.string)  # encoded, (P,)
@@ -110,7 +111,7 @@ class _Training:
         steps_an_epoch = math.ceil(pictures_an_epoch / pictures)
         total = min(config.max_steps or math.inf, epochs * steps_an_epoch)
         with strategy.scope():
-            optimizer = loop.cosine(config, rate, total, warmup)
+            optimizer = adamw(config, rate, total, warmup)
             optimizer.build(variables)
             average = MovingAverage(variables, config.average)
 
