@@ -99,13 +99,13 @@ class AttentionNetwork(tf.Module):
         no_bias = tf.zeros([self.config.attention_units])
         return kernel, tf.concat([self.cell.recurrent_bias, no_bias, self.gate_bias], axis=0)
 
-    def _advance(self, memory, word_gates, of_hidden, project_context, state):
+    def _advance(self, memory, word_gates, of_hidden, project_context, state, score=tf.matmul):
         """One recurrent step from the word's share of the gates (B, G * U) and what comes of the hidden state
         (B, G * U + A + 1): state, context (B, A), alphas (B, L)."""
         keys, values = memory  # (P, N, L, A/N)
         P, A = tf.shape(keys)[0], self.config.attention_units
         recurrent, query, gate = tf.split(of_hidden, [self.cell.gates, A, 1], axis=1)
-        alphas = tf.nn.softmax(self._scores(keys, tf.reshape(query, [P, -1, A])))  # (P, N, C, L)
+        alphas = tf.nn.softmax(self._scores(keys, tf.reshape(query, [P, -1, A]), score))  # (P, N, C, L)
         context = tf.linalg.matmul(alphas, values)  # (P, N, C, A/N)
         if self.config.heads > 1:
             context = tf.transpose(context, [0, 2, 1, 3])
@@ -114,12 +114,12 @@ class AttentionNetwork(tf.Module):
         alphas = tf.reshape(alphas, [-1, self.positions])  # (B, L)
         return self.cell.advance(word_gates + project_context(context), recurrent, state), context, alphas
 
-    def _scores(self, keys, query):
+    def _scores(self, keys, query, score):
         """keys (P, N, L, A / N), query (P, C, A) to scores (P, N, C, L)."""
         A, N, L = self.config.attention_units, self.config.heads, self.positions
         if self.config.attention == "additive":
             energy = tf.tanh(keys + query[:, :, tf.newaxis])  # (P, C, L, A); N is 1
-            return tf.reshape(_score(energy, self.score_kernel), [tf.shape(keys)[0], 1, -1, L])
+            return tf.reshape(score(tf.reshape(energy, [-1, A]), self.score_kernel), [tf.shape(keys)[0], 1, -1, L])
         query = tf.reshape(query, [tf.shape(query)[0], -1, N, A // N])  # (P, C, N, A/N)
         return tf.linalg.matmul(tf.transpose(query, [0, 2, 1, 3]), keys, transpose_b=True) / math.sqrt(A // N)
 
@@ -145,7 +145,7 @@ class AttentionNetwork(tf.Module):
         def step(inputs, state):
             word_gates, offset = inputs
             hidden = of_hidden.product(state[0]) + offset
-            state, context, alphas = self._advance(memory, word_gates, hidden, of_context.product, state)
+            state, context, alphas = self._advance(memory, word_gates, hidden, of_context.product, state, _to_scores)
             return state, (state[0], context, alphas)
 
         hiddens, contexts, alphas = unroll(step, (word_gates, offsets), state, outputs=3)
@@ -156,12 +156,11 @@ class AttentionNetwork(tf.Module):
 
 
 @tf.custom_gradient
-def _score(energy, kernel):
-    """(…, A) times (A, 1) to (N, 1), and its gradient without the outer product as a matrix product."""
-    flat = tf.reshape(energy, [-1, kernel.shape[0]])
+def _to_scores(energy, kernel):
+    """(N, A) times (A, 1), for training: its gradient is an outer product, which as a matrix product takes thrice as
+    long."""
 
-    def gradient(upstream):
-        change = tf.reshape(upstream * tf.transpose(kernel), tf.shape(energy))
-        return change, tf.linalg.matmul(flat, upstream, transpose_a=True)
+    def gradient(upstream):  # (N, 1)
+        return upstream * tf.transpose(kernel), tf.linalg.matmul(energy, upstream, transpose_a=True)
 
-    return flat @ kernel, gradient
+    return energy @ kernel, gradient

@@ -16,7 +16,7 @@ class SelfCriticalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(0, ge=0, description="passes over the pictures; 0: no such stage")
-    learning_rate: float = Field(5e-5, gt=0, description="at its start; decays as a cosine")
+    learning_rate: float = Field(1e-4, gt=0, description="at its start; decays as a cosine")
     samples: int = Field(5, ge=2, description="captions of a picture that are compared")
     temperature: float = Field(
         0.0, ge=0, description="0: they are the hypotheses of a beam search (1912.08226); above: drawn (1612.00563)"
