@@ -378,7 +378,8 @@ def main() -> None:
     plain = TrainingConfig(precision=computed_in, label_smoothing=0.0)
     lengths = draw_lengths(rng, (6000, config.captions_per_picture))  # Flickr8k has so many pictures to train on
     bags = sorted(bucketed(lengths, config.bucket, config.pictures), key=np.max)
-    batches = [tf.constant(draw_tokens(rng, bag, sizes.vocabulary)) for bag in spread(bags, arguments.batches)]
+    bags = [-np.sort(-bag, axis=1) for bag in spread(bags, arguments.batches)]  # a picture's longest caption first
+    batches = [tf.constant(draw_tokens(rng, bag, sizes.vocabulary)) for bag in bags]
     features = rng.standard_normal([config.pictures, *sizes.feature_shape], dtype=np.float32)  # (P, h, w, D)
     ours = (sizes, config, tf.constant(features), batches)
 

@@ -68,7 +68,8 @@ class Network(Protocol):
         self, features: tf.Tensor, tokens: tf.Tensor, *, fed: tf.Tensor | None, training: bool, noise
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """All steps at once: features (P, h, w, D) and tokens (P, C, T) to the logits of every token that is not
-        padding, float32 (real tokens, V) in row-major order of `tokens[..., 1:]`, and alphas (B, T - 1, L).
+        padding, float32 (real tokens, V) in row-major order of `tokens[..., 1:]`, and alphas (B, T - 1, L), zero
+        where there is no token. Fastest where a picture's longest captions come first.
         `fed` (P, C, T), where given, is what is read in the place of `tokens`; what is predicted stays. `noise` is a
         pair of integers that seeds dropout."""
 

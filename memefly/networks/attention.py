@@ -29,9 +29,10 @@ import math
 import tensorflow as tf
 
 from memefly.networks import NetworkConfig
-from memefly.networks.recurrent import Cell, Late, before, unroll
+from memefly.networks.packed import Packed
+from memefly.networks.recurrent import Cell, Late
 from memefly.networks.seeded import Dropout, Initializer
-from memefly.networks.words import Words, real_rows
+from memefly.networks.words import Words
 
 
 class AttentionNetwork(tf.Module):
@@ -135,12 +136,12 @@ class AttentionNetwork(tf.Module):
         (*memory, kernel, bias), state = self.encode(features, training=training, noise=dropout.fork())
         C = tf.shape(tokens)[1]
         state = tuple(tf.repeat(s, C, axis=0) for s in state)  # each (B, U)
-        words, real = self.words.inputs_of(tokens, fed)  # (T-1, B, E), (T-1, B)
-        words = dropout(words)
+        packed = Packed(tokens)
+        words = dropout(self.words.embed(packed.ids(tokens if fed is None else fed)))  # (N, E)
 
         of_hidden, of_context = Late(kernel), Late(self.cell.kernels["context"])
-        word_gates = of_context.watch(self.cell.project("word", words) + self.cell.bias)  # (T-1, B, G*U)
-        offsets = of_hidden.watch(tf.broadcast_to(bias, [*tf.unstack(tf.shape(real)), bias.shape[0]]))
+        word_gates = of_context.watch(self.cell.project("word", words) + self.cell.bias)  # (N, G*U)
+        offsets = of_hidden.watch(tf.broadcast_to(bias, [tf.shape(words)[0], bias.shape[0]]))
 
         def step(inputs, state):
             word_gates, offset = inputs
@@ -148,11 +149,11 @@ class AttentionNetwork(tf.Module):
             state, context, alphas = self._advance(memory, word_gates, hidden, of_context.product, state, _to_scores)
             return state, (state[0], context, alphas)
 
-        hiddens, contexts, alphas = unroll(step, (word_gates, offsets), state, outputs=3)
-        of_hidden.inputs, of_context.inputs = before(state[0], hiddens), contexts
-        words, hiddens, contexts = (real_rows(x, real) for x in (words, hiddens, contexts))
-        # Logits of real tokens only: padding is a third of the rows, and V is the widest layer.
-        return self._logits(words, hiddens, contexts, dropout), tf.transpose(alphas, [1, 0, 2])
+        widths = [self.config.units, self.config.attention_units, self.positions]
+        hiddens, contexts, alphas = packed.unroll(step, (word_gates, offsets), state, widths)
+        of_hidden.inputs, of_context.inputs = packed.before(state[0], hiddens), contexts
+        words, hiddens, contexts = (packed.real_rows(x) for x in (words, hiddens, contexts))
+        return self._logits(words, hiddens, contexts, dropout), packed.dense(alphas)
 
 
 @tf.custom_gradient

@@ -17,10 +17,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from memefly.networks import NetworkConfig
+from memefly.networks.packed import Packed
 from memefly.networks.pooled import Pooled, uniform_alphas
 from memefly.networks.recurrent import Cell, unroll_plain
 from memefly.networks.seeded import Dropout, Initializer
-from memefly.networks.words import Words, real_rows
+from memefly.networks.words import Words
 
 
 class MergeNetwork(tf.Module):
@@ -49,7 +50,7 @@ class MergeNetwork(tf.Module):
         state = self.cell.advance(gates, state[0] @ self.cell.recurrent + self.cell.recurrent_bias, state)
         (picture,) = memory
         picture = tf.repeat(picture, tf.shape(state[0])[0] // tf.maximum(1, tf.shape(picture)[0]), axis=0)  # (B, E)
-        return self._logits(state[0], picture), state, uniform_alphas(state[0], self.positions)
+        return self._logits(state[0], picture), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
 
     def _logits(self, hidden, picture, dropout=None):
         mixed = tf.tanh(hidden @ self.output_state + picture)
@@ -59,10 +60,8 @@ class MergeNetwork(tf.Module):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
         (picture,), state = self.encode(features, training=training, noise=dropout.fork())
         state = tuple(tf.repeat(s, tf.shape(tokens)[1], axis=0) for s in state)  # each (B, U)
-        words, real = self.words.inputs_of(tokens, fed)  # (T-1, B, E), (T-1, B)
-        hiddens = unroll_plain(self.cell, self.cell.project("word", dropout(words)), state)  # (T-1, B, U)
-        pictures = tf.repeat(picture, tf.shape(tokens)[1], axis=0)  # (B, E)
-        pictures = tf.repeat(pictures, tf.reduce_sum(tf.cast(real, tf.int32), axis=0), axis=0)  # (R, E)
-        return self._logits(real_rows(hiddens, real), pictures, dropout), uniform_alphas(
-            tf.transpose(hiddens, [1, 0, 2]), self.positions
-        )
+        packed = Packed(tokens)
+        words = dropout(self.words.embed(packed.ids(tokens if fed is None else fed)))  # (N, E)
+        hiddens = packed.real_rows(unroll_plain(self.cell, self.cell.project("word", words), state, packed))  # (R, U)
+        pictures = packed.real_rows(tf.gather(picture, packed.picture))  # (R, E)
+        return self._logits(hiddens, pictures, dropout), uniform_alphas(packed.real, self.positions)

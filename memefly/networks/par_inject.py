@@ -19,10 +19,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from memefly.networks import NetworkConfig
+from memefly.networks.packed import Packed
 from memefly.networks.pooled import Pooled, uniform_alphas
 from memefly.networks.recurrent import Cell, unroll_plain
 from memefly.networks.seeded import Dropout, Initializer
-from memefly.networks.words import Words, real_rows
+from memefly.networks.words import Words
 
 
 class ParInjectNetwork(tf.Module):
@@ -46,16 +47,12 @@ class ParInjectNetwork(tf.Module):
         return (self.cell.project("picture", picture),), self.cell.start(start)
 
     def step(self, memory, state, token):
-        gates = self._with_picture(memory, self.cell.project("word", self.words.embed(token)) + self.cell.bias)
+        (picture,) = memory  # (P, G * U)
+        picture = tf.repeat(picture, tf.shape(token)[0] // tf.maximum(1, tf.shape(picture)[0]), axis=0)  # (B, G * U)
+        gates = self.cell.project("word", self.words.embed(token)) + self.cell.bias + picture
         recurrent = state[0] @ self.cell.recurrent + self.cell.recurrent_bias
         state = self.cell.advance(gates, recurrent, state)
-        return self._logits(state[0]), state, uniform_alphas(state[0], self.positions)
-
-    def _with_picture(self, memory, gates):
-        """Adds the picture's share (P, G * U) to the gates (…, P * C, G * U) of its captions."""
-        (picture,) = memory
-        captions = tf.shape(gates)[-2] // tf.maximum(1, tf.shape(picture)[0])
-        return gates + tf.repeat(picture, captions, axis=0)
+        return self._logits(state[0]), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
 
     def _logits(self, hidden, dropout=None):
         mixed = tf.tanh(hidden @ self.output_state)
@@ -63,11 +60,10 @@ class ParInjectNetwork(tf.Module):
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        memory, state = self.encode(features, training=training, noise=dropout.fork())
+        (picture,), state = self.encode(features, training=training, noise=dropout.fork())
         state = tuple(tf.repeat(s, tf.shape(tokens)[1], axis=0) for s in state)  # each (B, U)
-        words, real = self.words.inputs_of(tokens, fed)  # (T-1, B, E), (T-1, B)
-        gates = self._with_picture(memory, self.cell.project("word", dropout(words)))  # (T-1, B, G*U)
-        hiddens = unroll_plain(self.cell, gates, state)  # (T-1, B, U)
-        return self._logits(real_rows(hiddens, real), dropout), uniform_alphas(
-            tf.transpose(hiddens, [1, 0, 2]), self.positions
-        )
+        packed = Packed(tokens)
+        words = dropout(self.words.embed(packed.ids(tokens if fed is None else fed)))  # (N, E)
+        gates = self.cell.project("word", words) + tf.gather(picture, packed.picture)  # (N, G*U)
+        hiddens = packed.real_rows(unroll_plain(self.cell, gates, state, packed))  # (R, U)
+        return self._logits(hiddens, dropout), uniform_alphas(packed.real, self.positions)

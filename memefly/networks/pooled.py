@@ -21,6 +21,6 @@ class Pooled(tf.Module):
         return tf.reduce_mean(features, axis=[1, 2]) @ self.kernel + self.bias
 
 
-def uniform_alphas(like: tf.Tensor, positions: int) -> tf.Tensor:
-    """What a mean over positions weighs each by: 1 / L, for tensors (…, width) as (…, L)."""
-    return tf.fill(tf.concat([tf.shape(like)[:-1], [positions]], axis=0), 1.0 / positions)
+def uniform_alphas(of: tf.Tensor, positions: int) -> tf.Tensor:
+    """What a mean over positions weighs each by, 1 / L, and 0 where there is no token: bool (…) to float32 (…, L)."""
+    return tf.repeat(tf.cast(of, tf.float32)[..., tf.newaxis] / positions, positions, axis=-1)

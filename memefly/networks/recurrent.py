@@ -6,13 +6,14 @@
 GRU: Cho et al., arXiv 1406.1078, in the form that resets after the product, as cuDNN has it. LSTM: Hochreiter and
 Schmidhuber 1997, its forget gate biased by 1 (Jozefowicz et al., ICML 2015).
 
-Shapes: B captions, U units, G gates (3 of a GRU, 4 of an LSTM), T tokens.
+Shapes: B captions, U units, G gates (3 of a GRU, 4 of an LSTM), N rows over all steps of a loop.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from memefly.networks.packed import Packed
 from memefly.networks.seeded import Initializer
 
 
@@ -58,9 +59,9 @@ class Late:
     traffic as work. Here the loop sees W as a constant, and what it adds to x_t W carries the gradient instead:
 
         late = Late(kernel)
-        offsets = late.watch(offsets)            # (T, B, out), added to x_t W in step t
+        offsets = late.watch(offsets)            # (N, out), of all steps; added to x_t W in step t
         ... the loop: y_t = late.product(x_t) + offsets_t ...
-        late.inputs = xs                         # (T, B, in), known when the loop is done
+        late.inputs = xs                         # (N, in), known when the loop is done
 
     The gradient for `offsets` is that for every y_t, so W's is the one product of all x_t with all of it.
     """
@@ -75,9 +76,7 @@ class Late:
         @tf.custom_gradient
         def watched(offsets, kernel):
             def gradient(upstream):
-                width = tf.shape(upstream)[-1]
-                flat = tf.reshape(self.inputs, [-1, kernel.shape[0]])
-                return upstream, tf.linalg.matmul(flat, tf.reshape(upstream, [-1, width]), transpose_a=True)
+                return upstream, tf.linalg.matmul(self.inputs, upstream, transpose_a=True)
 
             return tf.identity(offsets), gradient
 
@@ -91,31 +90,9 @@ class Late:
         return times(x)
 
 
-def unroll(step, inputs: tuple[tf.Tensor, ...], state: tuple[tf.Tensor, ...], outputs: int) -> list[tf.Tensor]:
-    """Runs `step(inputs at t, state) -> (state, outputs)` over inputs (T, B, …); returns the outputs, each (T, B, …).
-
-    Only what depends on the state belongs into `step`; the rest is done once for all steps, outside.
-    """
-    steps = tf.shape(inputs[0])[0]
-    # Arrays, not slices: the gradient of a slice is as large as all of it, at every step.
-    read = [tf.TensorArray(tf.float32, steps).unstack(x) for x in inputs]
-
-    def body(t, state, arrays):
-        state, outs = step(tuple(array.read(t) for array in read), state)
-        return t + 1, state, tuple(array.write(t, out) for array, out in zip(arrays, outs))
-
-    arrays = tuple(tf.TensorArray(tf.float32, steps) for _ in range(outputs))
-    *_, arrays = tf.while_loop(lambda t, *_: t < steps, body, (0, state, arrays), maximum_iterations=steps)
-    return [array.stack() for array in arrays]
-
-
-def before(start: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
-    """What each step started from: the first state (B, U), then those after the steps (T, B, U) but the last."""
-    return tf.concat([start[tf.newaxis], states[:-1]], axis=0)
-
-
-def unroll_plain(cell: Cell, gates: tf.Tensor, state: tuple[tf.Tensor, ...]) -> tf.Tensor:
-    """A cell over inputs that are all known: their shares of the gates (T, B, G * U) to hidden states (T, B, U)."""
+def unroll_plain(cell: Cell, gates: tf.Tensor, state: tuple[tf.Tensor, ...], packed: Packed) -> tf.Tensor:
+    """A cell over inputs that are all known: their shares of the gates (N, G * U) to hidden states (N, U), the rows
+    being those of `packed`."""
     late = Late(cell.recurrent)
     offsets = late.watch(tf.broadcast_to(cell.recurrent_bias, tf.shape(gates)))
 
@@ -124,6 +101,6 @@ def unroll_plain(cell: Cell, gates: tf.Tensor, state: tuple[tf.Tensor, ...]) -> 
         state = cell.advance(gates, late.product(state[0]) + offset, state)
         return state, (state[0],)
 
-    (hiddens,) = unroll(step, (gates + cell.bias, offsets), state, outputs=1)
-    late.inputs = before(state[0], hiddens)
+    (hiddens,) = packed.unroll(step, (gates + cell.bias, offsets), state, widths=[cell.units])
+    late.inputs = packed.before(state[0], hiddens)
     return hiddens

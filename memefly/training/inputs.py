@@ -109,16 +109,21 @@ def batches(
 
     A picture with more than C captions returns in later passes over the files with the next C, so that the captions
     of one picture do not crowd a batch. Elements are (source, tokens, index): features float16 (P, h, w, D) or, with
-    `source="image"`, encoded pictures string (P,); tokens int32 (P, C, T') cut to the longest caption of the batch,
-    where a picture that has fewer than C captions left has rows that are all padding; and each picture's number in
-    file order, int64 (P,). The last batches may be smaller.
+    `source="image"`, encoded pictures string (P,); tokens int32 (P, C, T') cut to the longest caption of the batch, a
+    picture's longest caption first, rows that are all padding behind where it has fewer than C left; and each picture's
+    number in file order, int64 (P,). The last batches may be smaller.
     """
     C, order_seed = captions, hash_seed(seed, epoch)
+
+    def lengths(tokens):
+        return tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1)
 
     def group(one, index, r):
         salt = tf.cast(index, tf.int32)
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(one["tokens"])[0]), [order_seed, salt])
         tokens = tf.gather(one["tokens"], order)[r * C : (r + 1) * C]  # (≤ C, T)
+        # Longest first, which is how networks are fastest.
+        tokens = tf.gather(tokens, tf.argsort(lengths(tokens), direction="DESCENDING", stable=True))
         tokens = tf.pad(tokens, [[0, C - tf.shape(tokens)[0]], [0, 0]])  # (C, T)
         shown = one[source]
         if flip and source == "features":
@@ -134,7 +139,7 @@ def batches(
         return everything.map(lambda i, one: group(one, i, tf.cast(r, tf.int32)))
 
     def longest(tokens):
-        return tf.reduce_max(tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1))
+        return tf.reduce_max(lengths(tokens))
 
     def trim(shown, tokens, index):
         return shown, tokens[..., : longest(tokens)], index

@@ -29,6 +29,12 @@ def test_every_caption_comes_once_an_epoch(tmp_path, bucket):
     assert sorted(rows) == sorted(expected)
 
 
+def test_a_pictures_longest_captions_come_first(tmp_path):
+    files = write(tmp_path / "t.gz", 30, captions=2)  # of five and six tokens, the first of five
+    for _, tokens, _ in batches(Examples(files, files, SHAPE, T), **ONE):
+        assert ((tokens.numpy() != PAD_ID).sum(axis=-1) == [6, 5, 0]).all()
+
+
 def test_order_follows_seed_and_epoch(examples):
     def order(seed, epoch):
         return [f.numpy().tobytes() for f, _, _ in batches(examples, **(ONE | {"seed": seed, "epoch": epoch}))]
