@@ -1,16 +1,17 @@
 """What each lever of the recipe is worth: one changed at a time, over several seeds, judged on `val`.
 
     memefly run --config flickr8k --data data/flickr8k --root root --to Transform --set encoder.flip=true
-    python -m benchmarks.recipe --root root --config flickr8k --seeds 0 1 2 --out recipe.jsonl
+    python -m benchmarks.recipe --root root --config flickr8k --set training.self_critical.epochs=0 --out recipe.jsonl
 
 Every trial trains on the Transform's output as the Trainer does, in a process of its own with one thread, `--jobs` of
 them at once; then it captions the pictures of `val`, which is cut from the training data, with the configuration's own
 beam, and scores them as `memefly.metrics` does. `eval` is never looked at. Finished trials stand in `--out`: called
 again, it goes on where it was stopped, and its table tells all that the file holds.
 
-A lever is a name and the keys it sets: `--lever "dropout 0.3: network.dropout=0.3"`; without any, those below. What
-belongs to the data (`text.min_count`, `text.max_length`) needs a Transform of its own: run that into another root, and
-call this with `--root other --lever "min_count 5:"` and the same `--out`.
+A lever is a name and the keys it sets: `--lever "dropout 0.3: network.dropout=0.3"`; without any, those below, which
+are about the first stage. What belongs to the data (`text.min_count`, `text.max_length`) needs a Transform of its own:
+run that into another root, and call this with `--root other --lever "min_count 5: text.min_count=5"` and the same
+`--out`.
 """
 
 from __future__ import annotations
