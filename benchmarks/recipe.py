@@ -33,9 +33,8 @@ BASE = "as it is"
 # By group; each is one change to the preset `flickr8k`.
 LEVERS = {
     "network": {
-        "additive attention": ["network.attention=additive", "network.heads=1"],
-        "dot attention, 1 head": ["network.heads=1"],
-        "dot attention, 8 heads": ["network.heads=8"],
+        "dot attention, 1 head": ["network.attention=dot"],
+        "dot attention, 4 heads": ["network.attention=dot", "network.heads=4"],
         "LSTM": ["network.cell=lstm"],
         "512 units": ["network.units=512"],
         "words not tied": ["network.tie_weights=false"],
