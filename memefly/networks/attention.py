@@ -102,7 +102,7 @@ class AttentionNetwork(tf.Module):
 
     def _advance(self, memory, word_gates, of_hidden, project_context, state, score=tf.matmul):
         """One recurrent step from the word's share of the gates (B, G * U) and what comes of the hidden state
-        (B, G * U + A + 1): state, context (B, A), alphas (B, L)."""
+        (B, G * U + A + 1): state, context (B, A), alphas (B, L). `score` multiplies energies by the score kernel."""
         keys, values = memory  # (P, N, L, A/N)
         P, A = tf.shape(keys)[0], self.config.attention_units
         recurrent, query, gate = tf.split(of_hidden, [self.cell.gates, A, 1], axis=1)
@@ -158,8 +158,8 @@ class AttentionNetwork(tf.Module):
 
 @tf.custom_gradient
 def _to_scores(energy, kernel):
-    """(N, A) times (A, 1), for training: its gradient is an outer product, which as a matrix product takes thrice as
-    long."""
+    """(N, A) times (A, 1), for training: its gradient for the energies is an outer product, which is slow on a CPU when
+    it is taken as a matrix product."""
 
     def gradient(upstream):  # (N, 1)
         return upstream * tf.transpose(kernel), tf.linalg.matmul(energy, upstream, transpose_a=True)

@@ -38,7 +38,7 @@ def _negative_log_likelihood(logits: tf.Tensor, targets: tf.Tensor, smoothing: f
     targets int32 (R,) to (R,).
 
     The logits are the widest tensor of a step, so the gradient, p - q, is written down: derived op by op, it would
-    pass over as much memory three times as often.
+    pass over as much memory about twice as often.
     """
     V = logits.shape[1]
 
@@ -91,7 +91,7 @@ def caption_loss(
 
 
 def reward_loss(logits: tf.Tensor, tokens: tf.Tensor, advantages: tf.Tensor, counts: Counts) -> tf.Tensor:
-    """REINFORCE (Williams 1992): minus the log-probabilities of sampled tokens int32 (P, C, T), each caption's weighed
+    """REINFORCE (Williams 1992): minus the log-probabilities of the tokens int32 (P, C, T), each caption's weighed
     by its advantage float32 (P, C); a mean over the tokens of `counts`. logits float32 (R, V)."""
     targets, real = _targets(tokens)
     weights = tf.boolean_mask(tf.reshape(advantages, [-1, 1]) * tf.cast(real, tf.float32), real)

@@ -9,8 +9,8 @@ from memefly.training.config import TrainingConfig
 
 
 class FusedAdamW(tf_keras.optimizers.AdamW):
-    """Keras's AdamW, in TensorFlow's one kernel for it: Keras's own passes over each weight ten times, which on a CPU
-    is an eighth of a step."""
+    """Keras's AdamW, in TensorFlow's one kernel for Adam: Keras's own operations pass over each weight many times,
+    which on a CPU is a tenth of a step. Without AMSGrad, which that kernel does not have."""
 
     def update_step(self, gradient, variable):
         index = self._index_dict[self._var_key(variable)]
