@@ -6,7 +6,8 @@
 Captions the pictures of the eval split (Flickr8k's official dev part, as `memefly import flickr8k` names it), which no
 model was trained, stopped or tuned on, through each model's own signature, and scores them against all captions of the
 picture as `memefly.metrics` does: coco-caption's definitions, cut by `memefly.text` (lower case, no punctuation).
-Models that differ in nothing but the seed share a line: mean and, behind a ±, the standard deviation over seeds.
+Models whose configuration and encoder differ in nothing but the seed share a line: mean and, behind a ±, the standard
+deviation over seeds. What sets two lines apart is told where their kind does not.
 """
 
 from __future__ import annotations
@@ -56,12 +57,42 @@ def evaluate(model, data: Path, evaluated: list[records.Record], seen: set[str],
     return figures | {"copied_share": copied, "seconds": time.monotonic() - started, "captions": captions}
 
 
-def name(manifest: dict) -> str:
-    """What the model is, but for its seed."""
-    network, training = manifest["config"]["network"], manifest["config"]["training"]
-    label = network["kind"] if network["kind"] != "attention" else f"attention ({network['attention']})"
-    later = [stage for stage in ("self_critical", "fine_tuning") if training.get(stage, {}).get("epochs")]
+def setting(manifest: dict) -> dict[str, object]:
+    """What the model follows from, by dotted key: its configuration and its encoder, but for the seed."""
+    flat: dict[str, object] = {}
+
+    def add(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            flat[prefix] = value
+
+    add("", manifest["config"])
+    stages = ("self_critical", "fine_tuning")
+    skipped = [f"training.{stage}." for stage in stages if not flat.get(f"training.{stage}.epochs")]
+    flat = {key: value for key, value in flat.items() if not key.startswith(tuple(skipped))}
+    del flat["training.seed"]
+    return flat | {"encoder": manifest["encoder"]["name"]}
+
+
+def kind(keys: dict[str, object]) -> str:
+    """The network, and the stages after the first."""
+    network = keys["network.kind"]
+    label = network if network != "attention" else f"attention ({keys['network.attention']})"
+    later = [stage for stage in ("self_critical", "fine_tuning") if f"training.{stage}.epochs" in keys]
     return ", ".join([label, *(stage.replace("_", "-") for stage in later)])
+
+
+def labels(settings: list[dict[str, object]]) -> list[str]:
+    """A name for each of some different settings; of the same kind, with the keys in which they differ."""
+    named = []
+    for keys in settings:
+        alike = [other for other in settings if kind(other) == kind(keys)]
+        every = sorted({key for other in alike for key in other})
+        apart = [key for key in every if any(other.get(key) != keys.get(key) for other in alike)]
+        named.append(", ".join([kind(keys), *(f"{key} {keys.get(key)}" for key in apart)]))
+    return named
 
 
 def main() -> None:
@@ -78,18 +109,21 @@ def main() -> None:
     evaluated = evaluated[: arguments.pictures]
     if not evaluated:
         parser.error(f"{arguments.data} names no picture of the eval split")
-    rows: dict[tuple[str, int], list[dict]] = defaultdict(list)
+    runs_of: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))  # by setting, by beam
     for folder in arguments.model:
         model = export.load(folder)
         for beam in arguments.beams:
             found = evaluate(model, arguments.data, evaluated, seen, beam)
             captions = found.pop("captions")
             found |= {"seed": model.manifest["config"]["training"]["seed"], "training": model.manifest["metrics"]}
-            rows[name(model.manifest), beam].append(found)
+            runs_of[json.dumps(setting(model.manifest), sort_keys=True)][beam].append(found)
             shown = "  ".join(f"{c} {found[c]:.4f}" for c in COLUMNS)
             print(f"{folder}, beam {beam}: {shown}")
             for record, caption in list(zip(evaluated, captions))[:3]:
                 print(f"  {caption}    (people: {record.captions[0]})")
+
+    named = labels([json.loads(keys) for keys in runs_of])
+    rows = {(label, beam): runs for label, beams in zip(named, runs_of.values()) for beam, runs in beams.items()}
 
     def cell(figures: list[float]) -> str:
         spread = f" ± {100 * statistics.stdev(figures):.1f}" if len(figures) > 1 else ""
