@@ -63,8 +63,10 @@ SMALL = Sizes(embedding=16, units=32, vocabulary=100, feature_shape=(2, 2, 8))
 
 
 def our_network(sizes: Sizes, **config) -> Network:
-    config = NetworkConfig(embedding=sizes.embedding, units=sizes.units, **config)
-    return networks.build(config, sizes.vocabulary, sizes.feature_shape, seed=0)
+    # As in the tutorial, not as in our own recipe: words have a matrix of their own at either end.
+    config = {"dropout": 0.3, "tie_weights": False, **config}
+    network = NetworkConfig(embedding=sizes.embedding, units=sizes.units, **config)
+    return networks.build(network, sizes.vocabulary, sizes.feature_shape, seed=0)
 
 
 # --- captions -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ PLAIN = {"min_length": 0, "block_ngram": 0}
 
 def network(vocabulary: int = 7, seed: int = 0, sharpness: float = 4.0) -> networks.Network:
     """A random network, its logits spread wide enough for searches to differ."""
-    net = networks.build(NetworkConfig(embedding=6, units=8, attention_units=4, cell="lstm"), vocabulary, SHAPE, seed)
+    net = networks.build(
+        NetworkConfig(embedding=6, units=8, attention_units=4, cell="lstm", tie_weights=False), vocabulary, SHAPE, seed
+    )
     net.words.kernel.assign(net.words.kernel * sharpness)
     return net
 

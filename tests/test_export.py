@@ -31,7 +31,10 @@ def captioner(small_encoder, tmp_path_factory) -> Captioner:
     vocabulary.write_text("\n".join(WORDS) + "\n")
     encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
     network = networks.build(
-        NetworkConfig(embedding=8, units=16, attention_units=8), len(WORDS), encoder.feature_shape, seed=1
+        NetworkConfig(embedding=8, units=16, attention_units=8, tie_weights=False),
+        len(WORDS),
+        encoder.feature_shape,
+        seed=1,
     )
     network.words.kernel.assign(8 * network.words.kernel)
     rng = np.random.default_rng(0)

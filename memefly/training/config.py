@@ -50,12 +50,12 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(20, ge=1, description="passes over the captions at most")
+    epochs: int = Field(10, ge=1, description="passes over the captions at most")
     max_steps: int | None = Field(None, ge=1, description="steps at most, of each stage; None: as epochs say")
-    pictures: int = Field(13, ge=1, description="pictures a batch; 13 with 5 captions each is a batch of 65")
+    pictures: int = Field(26, ge=1, description="pictures a batch; 26 with 5 captions each is a batch of 130")
     captions_per_picture: int = Field(5, ge=1, description="captions of a picture in one batch at most")
     bucket: int = Field(3, ge=0, description="pictures whose longest captions differ by less share a batch; 0: any")
-    learning_rate: float = Field(1e-3, gt=0, description="at its peak; AdamW (1711.05101), cosine decay (1608.03983)")
+    learning_rate: float = Field(1.5e-3, gt=0, description="at its peak; AdamW (1711.05101), cosine decay (1608.03983)")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps (1706.02677)")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW (1711.05101)")
     clip_norm: float = Field(5.0, gt=0, description="global gradient norm (1211.5063)")
@@ -65,7 +65,9 @@ class TrainingConfig(BaseModel):
     scheduled_sampling: float = Field(
         0.0, ge=0, le=1, description="share of words fed from the network's own, at the end (1506.03099, 1906.04331)"
     )
-    average: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0: none (Polyak 1992)")
+    average: float = Field(
+        0.995, ge=0, lt=1, description="decay of the moving average of weights; 0: none (Polyak 1992)"
+    )
     average_last: int = Field(1, ge=1, description="epochs whose weights are averaged at the end (1706.03762, 6.1)")
     stop_on: Literal["bleu4", "cider"] = Field("cider", description="of freely decoded val captions: the best is kept")
     patience: int = Field(4, ge=1, description="epochs without a better score before training stops")

@@ -22,7 +22,8 @@ every = pytest.mark.parametrize("kind", NETWORKS)
 
 
 def network(kind="additive") -> networks.Network:
-    config = NetworkConfig(embedding=8, units=12, attention_units=6, dropout=0.4, **NETWORKS[kind])
+    sizes = {"embedding": 8, "units": 12, "attention_units": 6, "dropout": 0.4, "tie_weights": False}
+    config = NetworkConfig(**{**sizes, **NETWORKS[kind]})
     return networks.build(config, V, SHAPE, seed=3)
 
 
