@@ -1,6 +1,6 @@
 """What each lever of the recipe is worth: one changed at a time, over several seeds, judged on `val`.
 
-    memefly run --config flickr8k --data data/flickr8k --root root --to Transform --set encoder.flip=true
+    memefly run --config flickr8k --data data/flickr8k --root root --to Transform
     python -m benchmarks.recipe --root root --config flickr8k --set training.self_critical.epochs=0 --out recipe.jsonl
 
 Every trial trains on the Transform's output as the Trainer does, in a process of its own with one thread, `--jobs` of
@@ -9,9 +9,9 @@ beam, and scores them as `memefly.metrics` does. `eval` is never looked at. Fini
 again, it goes on where it was stopped, and its table tells all that the file holds.
 
 A lever is a name and the keys it sets: `--lever "dropout 0.3: network.dropout=0.3"`; without any, those below, which
-are about the first stage. What belongs to the data (`text.min_count`, `text.max_length`) needs a Transform of its own:
-run that into another root, and call this with `--root other --lever "min_count 5: text.min_count=5"` and the same
-`--out`.
+are about the first stage. What belongs to the data (`text.min_count`, `text.max_length`, `encoder.flip`) needs a
+Transform of its own: run that into another root, and call this with `--root other`, the same `--out` and `--lever
+"min_count 5: text.min_count=5"` or `--lever "mirrored: encoder.flip=true training.flip=0.5"`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ LEVERS = {
         "no label smoothing": ["training.label_smoothing=0"],
         "label smoothing 0.2": ["training.label_smoothing=0.2"],
         "weight decay 0.01": ["training.weight_decay=0.01"],
-        "no mirrored pictures": ["training.flip=0"],
         "no attention penalty": ["training.attention_penalty=0"],
         "scheduled sampling 0.25": ["training.scheduled_sampling=0.25"],
     },
