@@ -48,7 +48,7 @@ DANGLING = (
 class DecodingConfig(BaseModel):
     """How captions are looked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     beam: int = Field(3, ge=1, le=64, description="hypotheses kept, or samples drawn; 1 is greedy")
     groups: int = Field(1, ge=1, le=64, description="of the beam, which avoid each other's words (1610.02424)")
@@ -191,7 +191,7 @@ def decode(
         lengths, was_finished = (tf.reshape(tf.gather(tf.reshape(x, [-1]), flat), [B, K]) for x in (longer, finished))
         here = tf.range(T) == t  # (T,)
         tokens = tf.gather(tf.reshape(tokens, [-1, T]), tf.reshape(flat, [B, K]))
-        tokens = tf.where(here, token[:, :, tf.newaxis], tokens)
+        tokens = tf.where(here, tf.expand_dims(token, 2), tokens)
         if with_alphas:
             alpha = tf.reshape(tf.gather(alpha, flat), [B, K, network.positions])
             alpha = tf.where(was_finished[:, :, tf.newaxis], 0.0, alpha)
@@ -319,7 +319,7 @@ def _block_repeats(step: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, size: tf.Te
     alike = tf.broadcast_to(tf.range(T) < t, tf.shape(tokens))
     repeats = alike & tf.equal(size, 1)
     for back in range(1, longest):
-        recent = tf.gather(tokens, tf.maximum(t - back, 0), axis=2)[:, :, tf.newaxis]  # (B, K, 1)
+        recent = tf.expand_dims(tf.gather(tokens, tf.maximum(t - back, 0), axis=2), 2)  # (B, K, 1)
         earlier = padded[:, :, longest - 1 - back :][:, :, :T]  # the word `back` places before each
         alike &= tf.equal(earlier, recent)
         repeats |= alike & tf.equal(size, back + 1)
@@ -328,8 +328,8 @@ def _block_repeats(step: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, size: tf.Te
     V = tf.shape(step)[2]
     row = tf.range(tf.size(step) // V)[:, tf.newaxis] * V  # (N, 1)
     index = tf.reshape(row + tf.reshape(words, [-1, T]), [-1, 1])
-    flat = tf.tensor_scatter_nd_min(tf.reshape(step, [-1]), index, tf.fill([tf.size(index)], _NEVER))
-    return tf.reshape(flat, tf.shape(step))
+    blocked = tf.scatter_nd(index, tf.fill([tf.size(index)], _NEVER), [tf.size(step)])  # those of a word add up
+    return step + tf.reshape(blocked, tf.shape(step))
 
 
 def _norm(lengths: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:

@@ -7,10 +7,13 @@ MemeflyError             exit 1
 │   │   ├── PictureError          one picture (carries a short reason code)
 │   │   └── QuarantineError       too many records of a data set are bad (carries them)
 │   ├── EncoderError              encoder weights: not there, not what they say, not fitting
-│   └── ModelError                an exported model: not there, incomplete, of another make
+│   ├── ModelError                an exported model: not there, incomplete, of another make
+│   └── PromotionError            a label that cannot be moved so: no such version, not blessed, nothing before it
 ├── AnomalyError         exit 1   the data contradicts its schema
 ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
-└── PipelineError        exit 1   a component failed
+├── PipelineError        exit 1   a component failed
+├── BackendError         exit 1   the model server that captions were asked of does not answer
+└── BusyError            exit 1   too many requests wait already
 """
 
 from __future__ import annotations
@@ -67,6 +70,10 @@ class ModelError(UsageError):
     pass
 
 
+class PromotionError(UsageError):
+    pass
+
+
 class AnomalyError(MemeflyError):
     pass
 
@@ -81,3 +88,11 @@ class PipelineError(MemeflyError):
     def __init__(self, component: str, message: str):
         super().__init__(message)
         self.component = component
+
+
+class BackendError(MemeflyError):
+    pass
+
+
+class BusyError(MemeflyError):
+    pass

@@ -7,13 +7,15 @@
 Signatures (B pictures, K captions each, T tokens, h x w positions):
 
 - `serving_default`: image_bytes string (B,) to caption string (B,), score float32 (B,), captions string (B, K),
-  scores float32 (B, K), best first;
+  scores float32 (B, K), best first, and error string (B,), empty but for bytes that the graph cannot decode: these get
+  empty captions with scores below -1e6, and the other pictures of the batch theirs;
 - `decode`: as `serving_default`, and with it every knob of decoding as a value a picture, (B,) or (1,) for all of them:
   beam, groups, diversity, max_length, min_length, length_penalty, block_ngram, temperature, top_k, top_p, seed. Those
   left out have the values in `memefly.json`, which are the signature's defaults too. (TensorFlow Serving fills defaults
   in from 2.14 on; where it batches requests, clients have to send all knobs, one a picture, since what it puts together
   must have one length.) K is the largest `beam`; places beyond a picture's own hold "" and a score below -1e6;
-- `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption;
+- `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption; no tokens
+  and zeros where there is no picture;
 - `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples.
 
 Beside `saved_model.pb`: the vocabulary among the assets, warm-up requests where TensorFlow Serving looks for them
@@ -29,6 +31,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -42,11 +45,23 @@ from memefly.errors import ModelError
 from memefly.networks import Network, NetworkConfig
 from memefly.standardize import Standardizer
 
+if TYPE_CHECKING:
+    from memefly.lite import LiteModel
+
 MANIFEST = "memefly.json"
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MODEL_NAME = "captioner"
 SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
-_WARMUP_BATCHES = (1, 2, 4)
+NO_SCORE = -1e9  # of a place that holds no caption
+NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
+LARGEST_BATCH = 8  # of what serves a model: deploy/tf-serving/batching_parameters.txt and `memefly serve`
+WARMUP_BATCHES = range(1, LARGEST_BATCH + 1)
+
+
+class _Lines(tf.lookup.TextFileInitializer):
+    """A table's name in the graph is its initializer's, which would be the file's path on the machine that trained."""
+
+    _shared_name = "vocabulary"
 
 
 class Captioner(tf.Module):
@@ -65,8 +80,11 @@ class Captioner(tf.Module):
         self.standardizer, self.network = standardizer, network
         self._encoder, self._decoding = encoder, decoding
         self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
+        # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `memefly.lite` makes small.
+        signature = [tf.TensorSpec([None, *encoder.image_size, 3], tf.float32, name="pictures")]
+        self.encode = tf.function(encoder.features, input_signature=signature, autograph=False)
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
-        line_to_word = tf.lookup.TextFileInitializer(
+        line_to_word = _Lines(
             str(vocabulary_file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
             tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
         )  # fmt: skip
@@ -78,23 +96,26 @@ class Captioner(tf.Module):
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
     )  # one trace, shared by all signatures
-    def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them."""
-        return self._encoder.features(images.preprocess_batch(image_bytes, self._encoder.image_size))
+    def features(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them, and bool (B,): whether it
+        was a picture."""
+        pictures, fit = images.preprocess_each(image_bytes, self._encoder.image_size)
+        return self.encode(pictures), fit
 
     def _decode(self, image_bytes, **arguments):
-        features = self.standardizer(self.features(image_bytes))
-        return decode(self.network, features, self._decoding, self._dangling, **arguments)
+        features, fit = self.features(image_bytes)
+        return decode(self.network, self.standardizer(features), self._decoding, self._dangling, **arguments), fit
 
     def _caption(self, image_bytes, overrides=None):
-        decoded = self._decode(image_bytes, overrides=overrides)
-        there = decoded.scores > -1e6
-        captions = tf.where(there, text.decode_graph(decoded.tokens, self._spell), "")  # (B, K)
+        decoded, fit = self._decode(image_bytes, overrides=overrides)
+        scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
+        captions = tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell), "")
         return {
             "caption": captions[:, 0],
-            "score": decoded.scores[:, 0],
+            "score": scores[:, 0],
             "captions": captions,
-            "scores": decoded.scores,
+            "scores": scores,
+            "error": tf.where(fit, "", NOT_A_PICTURE),
         }
 
     def _caption_with(self, image_bytes, knobs):
@@ -102,8 +123,9 @@ class Captioner(tf.Module):
         return self._caption(image_bytes, {name: tf.broadcast_to(value, pictures) for name, value in knobs.items()})
 
     def _explain(self, image_bytes):
-        decoded = self._decode(image_bytes, with_alphas=True)
-        tokens, alphas = decoded.tokens[:, 0], decoded.alphas[:, 0]  # (B, T), (B, T, L)
+        decoded, fit = self._decode(image_bytes, with_alphas=True)
+        tokens = tf.where(fit[:, tf.newaxis], decoded.tokens[:, 0], text.PAD_ID)  # (B, T)
+        alphas = tf.where(fit[:, tf.newaxis, tf.newaxis], decoded.alphas[:, 0], 0.0)  # (B, T, L)
         h, w, _ = self._encoder.feature_shape
         shape = tf.concat([tf.shape(tokens), [h, w]], axis=0)
         words = tf.where(tf.equal(tokens, text.PAD_ID), "", self._spell(tokens))
@@ -152,7 +174,7 @@ def export(captioner: Captioner, folder: str | Path, manifest: dict) -> None:
     """Writes the SavedModel with its manifest and warm-up requests; `manifest` gains the digest of the weights."""
     folder = Path(folder)
     tf.saved_model.save(captioner, str(folder), signatures=captioner.signatures())
-    write_warmup(folder, _warmup_pictures())
+    write_warmup(folder, warmup_pictures())
     write_manifest(folder, {**manifest, "signatures": list(SIGNATURES), "digest": model_digest(folder)})
 
 
@@ -166,6 +188,14 @@ def model_digest(folder: Path) -> str:
             content.update(name.encode() + value.tobytes())
     for asset in sorted((folder / "assets").iterdir()):
         content.update(asset.name.encode() + asset.read_bytes())
+    return content.hexdigest()
+
+
+def files_digest(folder: Path) -> str:
+    """SHA-256 over the files of a folder and their names, but for the manifest."""
+    content = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
+        content.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())
     return content.hexdigest()
 
 
@@ -187,7 +217,7 @@ def read_manifest(folder: str | Path) -> dict:
         raise ModelError(f"{path} is damaged ({error})") from None
 
 
-def _warmup_pictures() -> list[bytes]:
+def warmup_pictures() -> list[bytes]:
     """One grey picture in each format that comes most: JPEG and PNG."""
     pictures = []
     for format in ("JPEG", "PNG"):
@@ -203,7 +233,7 @@ def write_warmup(folder: Path, pictures: Sequence[bytes]) -> None:
 
     (folder / WARMUP).parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
-        for size in _WARMUP_BATCHES:
+        for size in WARMUP_BATCHES:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = MODEL_NAME
             request.model_spec.signature_name = "serving_default"
@@ -211,6 +241,17 @@ def write_warmup(folder: Path, pictures: Sequence[bytes]) -> None:
             request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(batch, dtype=tf.string))
             log = prediction_log_pb2.PredictLog(request=request)
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def read_warmup(folder: Path) -> list[list[bytes]]:
+    """The pictures of each warm-up request; none where there are none."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    if not (folder / WARMUP).is_file():
+        return []
+    records = tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator()
+    requests = (prediction_log_pb2.PredictionLog.FromString(r).predict_log.request for r in records)
+    return [list(tf.make_ndarray(request.inputs["image_bytes"])) for request in requests]
 
 
 # --- reading it back --------------------------------------------------------------------------------------------------
@@ -234,6 +275,11 @@ class ExportedModel:
         missing = [name for name in SIGNATURES if name not in self._loaded.signatures]
         if missing:
             raise ModelError(f"{folder} lacks the signatures {missing}; it has {sorted(self._loaded.signatures)}")
+
+    def warm_up(self) -> None:
+        """Replays the warm-up requests that are stored with the model, as TensorFlow Serving does when it loads it."""
+        for batch in read_warmup(self.folder):
+            self.predict(batch)
 
     def predict(self, image_bytes: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Raw `serving_default` on encoded pictures fit for the graph (see `memefly.images.canonical`)."""
@@ -276,10 +322,25 @@ class ExportedModel:
                 )
                 raise ModelError(f"decoding cannot do that: {said}") from None
 
+    @property
+    def encode(self) -> tf.types.experimental.ConcreteFunction:
+        """The encoder alone, as a graph: pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D).
+        Raises `ModelError` where the model was exported without it."""
+        functions = getattr(getattr(self._loaded, "encode", None), "concrete_functions", None)
+        if not functions:
+            raise ModelError(f"{self.folder} was exported by an older memefly, without its encoder apart; run it again")
+        return functions[0]
+
+    @property
+    def encoder_state(self):
+        """What holds the variables of `encode`."""
+        return self._loaded.encoder_state
+
     def features(self, image_bytes: Sequence[bytes], batch_size: int = 16) -> np.ndarray:
         """What the model's encoder makes of pictures: float16 (B, h, w, D)."""
+        self.encode  # noqa: B018 - models without it answered with one tensor
         batches = range(0, len(image_bytes), batch_size)
-        return np.concatenate([self._loaded.features(tf.constant(image_bytes[i : i + batch_size])) for i in batches])
+        return np.concatenate([self._loaded.features(tf.constant(image_bytes[i : i + batch_size]))[0] for i in batches])
 
     def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
         """The K best captions of every picture, best first; `knobs` as in `decode`, one value for all pictures.
@@ -323,9 +384,14 @@ def load_parts(folder: str | Path) -> Parts:
     return Parts(network, standardizer, vocabulary)
 
 
-def load(folder: str | Path) -> ExportedModel:
+def load(folder: str | Path) -> ExportedModel | LiteModel:
     """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
-    return ExportedModel(newest_version(folder))
+    version = newest_version(folder)
+    if read_manifest(version).get("precision") == "int8":
+        from memefly.lite import LiteModel
+
+        return LiteModel(version)
+    return ExportedModel(version)
 
 
 def newest_version(folder: str | Path) -> Path:

@@ -151,3 +151,55 @@ def preprocess_batch(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
     signature = tf.TensorSpec([*size, 3], tf.float32)
     return tf.map_fn(lambda one: preprocess(one, size), data, fn_output_signature=signature, parallel_iterations=4)
+
+
+def preprocess_each(data: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """`preprocess` over a batch in which some may be no pictures: string (B,) to float32 (B, height, width, 3) and
+    bool (B,), false and all zeros for those that cannot be decoded or say of themselves that they are too large.
+
+    One of them would stop the whole batch otherwise, and with it the pictures of whoever else is in it. A graph has no
+    way to catch an error but tf.data's.
+
+    What a header declares is what is checked. A GIF's frames may be larger than its header says, and are all decoded:
+    from strangers, take pictures through `canonical` first, as this project's own service does.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()  # a pipeline of one batch: whatever would tune it costs more than it brings
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+
+    def one(i, picture):
+        with tf.control_dependencies([tf.debugging.assert_less_equal(_declared_pixels(picture), limit)]):
+            return i, preprocess(picture, size)
+
+    limit, B = tf.constant(MAX_PIXELS, tf.int64), tf.size(data, tf.int64)
+    # None at all could not be batched: the first is no picture of anybody's.
+    nobody = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros([*size, 3])))
+    decoded = tf.data.Dataset.from_tensor_slices((tf.range(B), data)).map(one, num_parallel_calls=2, deterministic=True)
+    pipeline = nobody.concatenate(decoded.ignore_errors()).batch(B + 1).with_options(options)
+    rows, pictures = pipeline.get_single_element()
+    rows = rows[1:, tf.newaxis]
+    shape = tf.stack([B, *size, 3])
+    fit = tf.scatter_nd(rows, tf.ones_like(rows[:, 0], tf.int32), [B]) > 0
+    return tf.ensure_shape(tf.scatter_nd(rows, pictures[1:], shape), [None, *size, 3]), fit
+
+
+def _declared_pixels(data: tf.Tensor) -> tf.Tensor:
+    """Width times height as the file's header has it, int64 (): known before anything is decoded."""
+    import tensorflow as tf
+
+    def numbers(position: int, kind: tf.DType, *, big: bool = False):
+        width = 2 * kind.size
+        return tf.io.decode_raw(tf.strings.substr(data, position, width), kind, little_endian=not big)
+
+    start = tf.strings.substr(data, 0, 2)  # none of them is shorter
+    sides = tf.case(
+        [
+            (tf.equal(start, b"\x89P"), lambda: tf.cast(numbers(16, tf.int32, big=True), tf.int64)),
+            (tf.equal(start, b"GI"), lambda: tf.cast(numbers(6, tf.uint16), tf.int64)),
+            (tf.equal(start, b"BM"), lambda: tf.cast(numbers(18, tf.int32), tf.int64)),
+        ],
+        default=lambda: tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64),  # an error if it is no JPEG either
+    )
+    return tf.reduce_prod(tf.abs(sides))

@@ -41,3 +41,26 @@ def memes(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("memes") / "data"
     sample.generate(out, images=60, seed=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def captioner(small_encoder, tmp_path_factory):
+    import exported_model
+
+    return exported_model.make(tmp_path_factory.mktemp("vocabulary"), small_encoder)
+
+
+@pytest.fixture(scope="session")
+def exported(captioner, tmp_path_factory) -> Path:
+    """A SavedModel as the Trainer exports it and the pusher pushes it."""
+    import exported_model
+
+    return exported_model.write(captioner, tmp_path_factory.mktemp("export") / "1700000000")
+
+
+@pytest.fixture(scope="session")
+def pictures(memes) -> list[bytes]:
+    """Of the sample memes, as bytes that the graph decodes."""
+    from memefly import images
+
+    return [images.read(path).data for path in sorted((memes / "images").iterdir())[:50]]

@@ -2,66 +2,19 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from exported_model import DECODING, WORDS
 
-from memefly import encoders, export, images, networks, text
-from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
-from memefly.encoders import EncoderConfig
+from memefly import export
+from memefly.decoding import KNOBS, dangling_ids, decode
 from memefly.errors import ModelError
-from memefly.export import Captioner
-from memefly.networks import NetworkConfig
-from memefly.standardize import Standardizer
 from memefly.text import Vocabulary
 
 pytestmark = pytest.mark.slow
-
-WORDS = [
-    *text.RESERVED_TOKENS,
-    *("one", "does", "not", "simply", "walk", "into", "the", "office", "brace", "yourselves", "grumpy", "cat"),
-]
-DECODING = DecodingConfig(beam=3, max_length=7)
-
-
-@pytest.fixture(scope="module")
-def captioner(small_encoder, tmp_path_factory) -> Captioner:
-    vocabulary = tmp_path_factory.mktemp("vocabulary") / "captions"
-    vocabulary.write_text("\n".join(WORDS) + "\n")
-    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
-    network = networks.build(
-        NetworkConfig(embedding=8, units=16, attention_units=8, tie_weights=False),
-        len(WORDS),
-        encoder.feature_shape,
-        seed=1,
-    )
-    network.words.kernel.assign(8 * network.words.kernel)
-    rng = np.random.default_rng(0)
-    standardizer = Standardizer(
-        rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
-    )
-    return Captioner(encoder, standardizer, network, vocabulary, DECODING)
-
-
-@pytest.fixture(scope="module")
-def exported(captioner, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "1700000000"
-    export.export(
-        captioner,
-        folder,
-        {
-            "config": {"decoding": DECODING.model_dump(), "network": captioner.network.config.model_dump()},
-            "encoder": {"feature_shape": [8, 8, 32]},
-            "metrics": {},
-        },
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(memes) -> list[bytes]:
-    return [images.read(path).data for path in sorted((memes / "images").iterdir())[:50]]
 
 
 def test_serving_equals_training(captioner, exported, pictures):
@@ -86,6 +39,7 @@ def test_signatures_answer_as_documented(exported, pictures):
         "score": ("float32", [4]),
         "captions": ("string", [4, 3]),
         "scores": ("float32", [4, 3]),
+        "error": ("string", [4]),
     }
     explained = loaded.signatures["explain"](image_bytes=batch)
     assert explained["tokens"].shape == (4, 7) and explained["alphas"].shape == (4, 7, 8, 8)
@@ -132,7 +86,7 @@ def test_the_parts_of_a_model(captioner, exported, pictures):
     np.testing.assert_array_equal(parts.standardizer.mean, captioner.standardizer.mean)
     assert parts.vocabulary.words == tuple(WORDS)
     features = model.features(pictures[:5], batch_size=2)
-    np.testing.assert_allclose(features, captioner.features(tf.constant(pictures[:5])), atol=1e-3)
+    np.testing.assert_allclose(features, captioner.features(tf.constant(pictures[:5]))[0], atol=1e-3)
 
 
 def test_a_stranger_can_load_it_from_elsewhere(exported, pictures, tmp_path):
@@ -151,6 +105,77 @@ def test_a_stranger_can_load_it_from_elsewhere(exported, pictures, tmp_path):
     assert done.stdout.strip() == export.load(exported).caption(pictures[:1])[0][0].text
 
 
+def session_answers(folder, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+    """Through the loader of TensorFlow 1, whose C++ side is the one in TensorFlow Serving: tag, assets, init op."""
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+        told = meta.signature_def[signature]
+        return session.run(
+            {name: info.name for name, info in told.outputs.items()},
+            {told.inputs[name].name: value for name, value in inputs.items()},
+        )
+
+
+def test_the_session_loader_answers_alike(exported, pictures):
+    loaded = tf.saved_model.load(str(exported))
+    for name, argument in (("serving_default", "image_bytes"), ("explain", "image_bytes"), ("evaluate", "image")):
+        answers = session_answers(exported, name, {argument: [*pictures[:3], b"no picture"]})
+        expected = loaded.signatures[name](**{argument: tf.constant([*pictures[:3], b"no picture"])})
+        assert set(answers) == set(expected)
+        for key, value in expected.items():
+            if value.dtype == tf.string:
+                np.testing.assert_array_equal(answers[key], value)
+            else:
+                np.testing.assert_allclose(answers[key], value, atol=1e-5)
+
+
+def test_a_bad_picture_gets_an_error_of_its_own(exported, pictures):
+    bad = [b"", b"no picture", pictures[0][:50]]
+    mixed = [bad[0], pictures[0], bad[1], pictures[1], bad[2]]
+    loaded = tf.saved_model.load(str(exported))
+    served = {k: v.numpy() for k, v in loaded.signatures["serving_default"](image_bytes=tf.constant(mixed)).items()}
+    alone = export.load(exported).caption(pictures[:2])
+    assert [c.decode() for c in served["caption"][[1, 3]]] == [row[0].text for row in alone]
+    fit = np.array([False, True, False, True, False])
+    assert ((served["error"] == b"") == fit).all() and b"JPEG" in served["error"][0]
+    assert (served["captions"][~fit] == b"").all() and (served["scores"][~fit] < -1e6).all()
+    explained = loaded.signatures["explain"](image_bytes=tf.constant(mixed))
+    assert (explained["tokens"].numpy()[~fit] == b"").all() and not explained["alphas"].numpy()[~fit].any()
+    assert export.load(exported).caption(mixed)[0] == []
+
+
+def test_nothing_in_the_graph_is_tied_to_this_place(exported, tmp_path_factory):
+    """No Python function, no operation of our own, no path of this machine."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (exported / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
+    ops = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+    assert not ops & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
+    assert all(tf.raw_ops.__dict__.get(op) or op.startswith("_") or op == "Placeholder" for op in ops), ops
+    for place in (tmp_path_factory.getbasetemp(), exported.parent, Path.home()):
+        assert str(place).encode() not in content
+
+
+def test_read_only_and_by_two_at_once(exported, pictures, tmp_path):
+    """From a folder that nobody may write to, in two processes at the same time: the same captions, each time."""
+    moved = shutil.copytree(exported, tmp_path / "moved")
+    (tmp_path / "picture").write_bytes(pictures[0])
+    for path in [moved, *moved.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = (
+        "import sys, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]); "
+        "b = open(sys.argv[2], 'rb').read(); "
+        "serve = lambda: m.signatures['serving_default'](image_bytes=tf.constant([b]))['captions'].numpy().tolist(); "
+        "print([serve(), serve()])"
+    )
+    command = [sys.executable, "-c", code, str(moved), str(tmp_path / "picture")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
+    said = [process.communicate()[0] for process in processes]
+    expected = [c.text.encode() for c in export.load(exported).caption(pictures[:1])[0]]
+    assert said[0] == said[1] and eval(said[0]) == [[expected]] * 2
+
+
 def test_warmup_requests_replay(exported):
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -161,16 +186,7 @@ def test_warmup_requests_replay(exported):
         batch = tf.make_ndarray(request.inputs["image_bytes"])
         loaded.signatures["serving_default"](image_bytes=tf.constant(batch))
         sizes.append(len(batch))
-    assert sizes == [1, 2, 4]
-
-
-def test_no_python_in_the_graph(exported):
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    graph = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
-    ops = {node.op for node in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
-    assert not ops & {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
-    assert str(exported.parent).encode() not in (exported / "saved_model.pb").read_bytes()
+    assert sizes == list(range(1, export.LARGEST_BATCH + 1))
 
 
 def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):

@@ -152,3 +152,61 @@ def test_preprocess_keeps_a_constant_picture():
     grey = encoded(Image.new("RGB", (50, 20), (255, 0, 127)), "PNG")
     out = images.preprocess(tf.constant(grey), (8, 8)).numpy()
     np.testing.assert_allclose(out, np.broadcast_to([1.0, -1.0, 127 / 127.5 - 1], (8, 8, 3)), atol=1e-5)
+
+
+def test_in_a_batch_each_picture_stands_for_itself():
+    """Among good pictures in every format: junk, half a picture, nothing at all, and a bomb."""
+    good = [encoded(RGB, format) for format in ("JPEG", "PNG", "BMP", "GIF")]
+    bad = [b"not a picture", b"", b"\x89PNG", good[0][: len(good[0]) // 2], good[1][:200], b"BM", b"GIF89a", bomb()]
+    batch = [good[0], *bad[:4], good[1], good[2], *bad[4:], good[3]]
+    each = tf.function(lambda data: images.preprocess_each(data, (8, 8)), autograph=False)
+    pictures, fit = each(tf.constant(batch))
+    assert fit.numpy().tolist() == [data in good for data in batch]
+    np.testing.assert_allclose(pictures[fit], images.preprocess_batch(tf.constant(good), (8, 8)), atol=1e-6)
+    assert not pictures.numpy()[~fit.numpy()].any()
+    for nothing in (tf.constant(bad), tf.constant([], tf.string)):
+        pictures, fit = each(nothing)
+        assert pictures.shape == (len(nothing), 8, 8, 3) and not any(fit)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF"])
+def test_the_graph_reads_sizes_from_headers(format):
+    data = encoded(RGB.resize((300, 7)), format)
+    assert images._declared_pixels(tf.constant(data)) == 2100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_mutated_pictures_take_no_neighbour_down(seed):
+    """A hundred pictures a seed, with bits turned, bytes lost, cut short or put together wrongly."""
+    rng = np.random.default_rng(seed)
+    formats = ("JPEG", "PNG", "BMP", "GIF")
+    sound = [encoded(RGB, format) for format in formats]
+    expected = images.preprocess_batch(tf.constant(sound), (8, 8)).numpy()
+    each = tf.function(lambda data: images.preprocess_each(data, (8, 8)), autograph=False)
+    for _ in range(25):
+        mutants = [mutate(sound[rng.integers(4)], rng, sound) for _ in range(4)]
+        pictures, fit = each(tf.constant([x for pair in zip(sound, mutants) for x in pair]))
+        assert fit.numpy()[::2].all()
+        np.testing.assert_allclose(pictures[::2], expected, atol=1e-6)
+        assert np.isfinite(pictures).all() and np.abs(pictures).max() <= 1 + 1e-6
+
+
+def mutate(data: bytes, rng: np.random.Generator, others: list[bytes]) -> bytes:
+    changed = bytearray(data)
+    match rng.integers(5):
+        case 0:  # bits turned
+            for i in rng.integers(0, len(changed), rng.integers(1, 20)):
+                changed[i] ^= 1 << int(rng.integers(8))
+        case 1:  # cut short
+            del changed[int(rng.integers(len(changed))) :]
+        case 2:  # a piece lost
+            start = int(rng.integers(len(changed)))
+            del changed[start : start + int(rng.integers(1, 200))]
+        case 3:  # a header that promises much
+            for i in rng.integers(0, min(40, len(changed)), 4):
+                changed[i] = 0xFF
+        case 4:  # the head of one on the body of another
+            other = others[rng.integers(len(others))]
+            changed = changed[: rng.integers(1, 60)] + other[rng.integers(1, 60) :]
+    return bytes(changed)

@@ -54,7 +54,7 @@ def replay(model: str, examples: str, count: int) -> None:
     check(bool(pictures), "the eval split has no pictures to query with")
     batch = {k: v.numpy() for k, v in serve(image_bytes=tf.constant(pictures)).items()}
     rows = len(pictures)
-    check(set(batch) == {"caption", "score", "captions", "scores"}, f"outputs are {sorted(batch)}")
+    check(set(batch) == {"caption", "score", "captions", "scores", "error"}, f"outputs are {sorted(batch)}")
     check(batch["caption"].shape == batch["score"].shape == (rows,), "caption and score are not (B,)")
     check(batch["captions"].shape == batch["scores"].shape, "captions and scores differ in shape")
     check(batch["captions"].shape[0] == rows and batch["captions"].ndim == 2, "captions is not (B, K)")
@@ -62,6 +62,12 @@ def replay(model: str, examples: str, count: int) -> None:
     check(bool(np.all(np.diff(batch["scores"], axis=1) <= 0)), "captions are not best first")
     check(bool(np.all(batch["captions"][:, 0] == batch["caption"])), "caption is not the first of captions")
     check(all(caption.decode("utf-8").strip() for caption in batch["caption"]), "a caption is empty")
+
+    check(not any(batch["error"]), f"pictures are refused: {[e for e in batch['error'] if e][:1]}")
+
+    mixed = {k: v.numpy() for k, v in serve(image_bytes=tf.constant([b"no picture", pictures[0]])).items()}
+    check(bool(mixed["error"][0]) and not mixed["error"][1], "what is no picture has no error of its own")
+    check(mixed["caption"][1] == batch["caption"][0], "what is no picture changes its neighbour's caption")
 
     alone = serve(image_bytes=tf.constant(pictures[:1]))["caption"].numpy()
     check(alone[0] == batch["caption"][0], "a picture alone and in a batch gets different captions")

@@ -1,0 +1,45 @@
+"""A small captioner with random weights, exported: what the tests of serving share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from memefly import encoders, export, networks, text
+from memefly.decoding import DecodingConfig
+from memefly.encoders import EncoderConfig
+from memefly.export import Captioner
+from memefly.networks import NetworkConfig
+from memefly.standardize import Standardizer
+
+WORDS = [
+    *text.RESERVED_TOKENS,
+    *("one", "does", "not", "simply", "walk", "into", "the", "office", "brace", "yourselves", "grumpy", "cat"),
+]
+DECODING = DecodingConfig(beam=3, max_length=7)
+
+
+def make(folder: Path, encoder_path: Path, seed: int = 1) -> Captioner:
+    """`folder` gets the vocabulary."""
+    vocabulary = folder / "captions"
+    vocabulary.write_text("\n".join(WORDS) + "\n")
+    encoder = encoders.load(EncoderConfig(weights=str(encoder_path), precision="float32"))
+    config = NetworkConfig(embedding=8, units=16, attention_units=8, dropout=0.0, tie_weights=False)
+    network = networks.build(config, len(WORDS), encoder.feature_shape, seed=seed)
+    network.words.kernel.assign(8 * network.words.kernel)
+    rng = np.random.default_rng(0)
+    mean, std = rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
+    return Captioner(encoder, Standardizer(mean, std), network, vocabulary, DECODING)
+
+
+def write(captioner: Captioner, folder: Path) -> Path:
+    encoder = captioner._encoder
+    manifest = {
+        "config": {"decoding": DECODING.model_dump(), "network": captioner.network.config.model_dump()},
+        "encoder": {"feature_shape": encoder.feature_shape, "image_size": encoder.image_size},
+        "metrics": {},
+        "blessed": True,
+    }
+    export.export(captioner, folder, manifest)
+    return folder
