@@ -110,6 +110,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
                 section: getattr(config, section).model_dump()
                 for section in ("encoder", "text", "network", "training", "decoding")
             },
+            "splits": config.data.splits.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),
             "root": str(home),
             "code": code_digest(*_TRAINER_CODE),

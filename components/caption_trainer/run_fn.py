@@ -103,7 +103,7 @@ def run_fn(fn_args) -> None:
             "image_size": encoder.image_size,
             "feature_shape": encoder.feature_shape,
         },
-        "config": {k: config[k] for k in ("text", "network", "training", "decoding")},
+        "config": {k: config[k] for k in ("splits", "text", "network", "training", "decoding")},
         "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),

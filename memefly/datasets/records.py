@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,6 +118,21 @@ def split_of(image_id: str, shares: dict[str, float]) -> str:
         if position < reached:
             return name
     return next(reversed(shares))
+
+
+def of_splits(folder: str | Path, splits: Container[str], shares: dict[str, float]) -> Iterator[tuple[str, Record]]:
+    """The records of a data set that can be used and belong to `splits`, each with its split: the one it names, or that
+    of its picture's bytes. Records and pictures that cannot be read are passed over: the pipeline tells of them."""
+    for line in read_lines(folder):
+        try:
+            record = parse(line)
+            split = record.split or split_of(
+                hashlib.sha256((Path(folder) / record.image).read_bytes()).hexdigest(), shares
+            )
+        except (RecordError, OSError):
+            continue
+        if split in splits:
+            yield split, record
 
 
 def fingerprint(folder: str | Path) -> str:

@@ -1,0 +1,222 @@
+"""A model in eight bits for LiteRT (TensorFlow Lite): a quarter the size, and faster on any CPU.
+
+    >>> convert(export.load(folder), "small/1700000000", calibration=pictures)
+    >>> model = export.load("small/1700000000")     # a LiteModel: captions as any exported model does
+    >>> model.caption([picture.data])
+
+Two files. `encoder.tflite` computes in integers throughout (Jacob et al., arXiv 1712.05877): the ranges of its
+activations come from calibration pictures, which should be some that the model was trained on. `decoder.tflite` is the
+whole search of `memefly.decoding`, loop and all, with weights in eight bits and activations in float32 ("dynamic
+range"): each word reads all of the network's weights once, so a quarter of the bytes is most of the time.
+
+TensorFlow Serving cannot serve these files; this project's own server and command line can. Pictures are decoded and
+resized by TensorFlow, as in the SavedModel. The search is that which the model was exported with; its knobs are fixed.
+
+Shapes: P pictures, K beams, T tokens, h x w positions, D feature channels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from memefly import export, images, text
+from memefly.decoding import DecodingConfig, dangling_ids, decode
+from memefly.errors import ModelError
+from memefly.export import Caption, ExportedModel
+from memefly.metrics import score
+
+ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
+_LEAST_CALIBRATION = 20
+
+
+def convert(
+    model: ExportedModel,
+    folder: str | Path,
+    calibration: Sequence[bytes],
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Writes the eight-bit form of `model` to `folder`, whole or not at all.
+
+    `calibration`: encoded pictures fit for the graph. Raises `ModelError` where there are too few of them or `folder`
+    holds something.
+    """
+    if len(calibration) < _LEAST_CALIBRATION:
+        raise ModelError(
+            f"expected at least {_LEAST_CALIBRATION} pictures to calibrate with, got {len(calibration)}; give "
+            "some that the model was trained on"
+        )
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder} is not empty; export to a new folder")
+    parts = export.load_parts(model.folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / VOCABULARY).parent.mkdir(parents=True)
+    on_progress(f"encoder: calibrates with {len(calibration)} pictures")
+    (partial / ENCODER).write_bytes(_encoder(model, calibration))
+    on_progress("decoder: weights to eight bits")
+    (partial / DECODER).write_bytes(_decoder(model, parts))
+    (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
+    # What was measured of the model, and its blessing, are not the small one's: `judge` says what that is worth.
+    manifest = {k: v for k, v in model.manifest.items() if k not in ("signatures", "metrics", "blessed")}
+    manifest |= {"precision": "int8", "of": model.manifest["digest"], "calibration": len(calibration), "metrics": {}}
+    export.write_manifest(partial, manifest | {"digest": export.files_digest(partial)})
+    folder.rmdir() if folder.exists() else None
+    os.replace(partial, folder)
+
+
+def _encoder(model: ExportedModel, calibration: Sequence[bytes]) -> bytes:
+    size = tuple(model.manifest["encoder"]["image_size"])
+
+    def ranges():
+        for data in calibration:
+            yield [images.preprocess(tf.constant(data), size)[tf.newaxis]]
+
+    # Float32 features in the place of float16: what rounds them is the last operation, which eight bits do anyway.
+    encode = model.encode
+    signature = tf.TensorSpec([1, *size, 3], tf.float32, name="pictures")
+    return _flatbuffer(
+        lambda pictures: {"features": tf.cast(encode(pictures), tf.float32)}, model.encoder_state, signature, ranges
+    )
+
+
+def _decoder(model: ExportedModel, parts: export.Parts) -> bytes:
+    decoding = DecodingConfig(**model.manifest["config"]["decoding"])
+    shape = [1, *model.manifest["encoder"]["feature_shape"]]
+    dangling = dangling_ids(parts.vocabulary)
+
+    def search(features):
+        decoded = decode(parts.network, parts.standardizer(features), decoding, dangling)
+        return {"tokens": decoded.tokens, "scores": decoded.scores}
+
+    return _flatbuffer(search, [parts.network, parts.standardizer], tf.TensorSpec(shape, tf.float32, name="features"))
+
+
+def _flatbuffer(function: Callable, uses, signature: tf.TensorSpec, ranges: Callable | None = None) -> bytes:
+    module = tf.Module()  # one that holds the function and what it uses: without, the converter writes no signature
+    module.uses = uses
+    module.run = tf.function(function, input_signature=[signature], autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = ranges
+    return converter.convert()
+
+
+def bless(folder: Path, verdict: Verdict) -> None:
+    """Writes down what the model was let through with."""
+    manifest = export.read_manifest(folder)
+    compared = {**asdict(verdict), "blessed": verdict.blessed}
+    export.write_manifest(folder, manifest | {"blessed": verdict.blessed, "metrics": {"compared": compared}})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the small model costs: corpus BLEU-4 (a fraction) of both on the same pictures, and whether that is let
+    through."""
+
+    pictures: int
+    bleu4: float
+    small_bleu4: float
+    tolerance: float
+
+    @property
+    def blessed(self) -> bool:
+        return self.small_bleu4 >= self.bleu4 - self.tolerance
+
+
+def judge(
+    model: ExportedModel,
+    small: LiteModel,
+    pictures: Sequence[bytes],
+    references: Sequence[Sequence[str]],
+    tolerance: float,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+) -> Verdict:
+    """Both models caption the pictures, which no model was trained on; the small one may lose `tolerance` of BLEU-4."""
+    said: list[list[str]] = [[], []]
+    for start in range(0, len(pictures), 16):
+        batch = pictures[start : start + 16]
+        for captions, one in zip(said, (model, small)):
+            captions += [row[0].text if row else "" for row in one.caption(batch)]
+        on_progress(len(batch))
+    bleu4 = [score(references, captions)["bleu4"] for captions in said]
+    return Verdict(len(pictures), bleu4[0], bleu4[1], tolerance)
+
+
+class LiteModel:
+    """An eight-bit model, loaded. One picture after the other goes through it, on `threads` threads."""
+
+    def __init__(self, folder: Path, threads: int | None = None):
+        self.folder, self.manifest = folder, export.read_manifest(folder)
+        threads = threads or os.cpu_count() or 1
+        try:
+            self._interpreters = [
+                tf.lite.Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)
+            ]
+            self._encode, self._decode = (i.get_signature_runner() for i in self._interpreters)
+            self._vocabulary = text.Vocabulary.load(folder / VOCABULARY)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder} does not load as a LiteRT model: {error}") from error
+        size = tuple(self.manifest["encoder"]["image_size"])
+        self._one_at_a_time = threading.Lock()  # an interpreter has one set of tensors
+        self._pixels = tf.function(
+            lambda data: images.preprocess_each(data, size),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
+
+    def warm_up(self) -> None:
+        """One picture: there is but one batch size."""
+        self.predict([export.warmup_pictures()[0]])
+
+    def predict(self, image_bytes: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """As `serving_default` of the SavedModel answers: caption, score, captions, scores and error."""
+        pictures, fit = self._pixels(tf.constant(list(image_bytes), tf.string))
+        rows = [self._one(picture) if ok else None for picture, ok in zip(pictures.numpy(), fit.numpy())]
+        K = DecodingConfig(**self.manifest["config"]["decoding"]).beam
+        nothing = ([""] * K, np.full(K, export.NO_SCORE, np.float32))
+        captions, scores = zip(*(row or nothing for row in rows)) if rows else ([], [])
+        captions = np.array([[c.encode() for c in row] for row in captions], object).reshape(len(rows), K)
+        scores = np.array(scores, np.float32).reshape(len(rows), K)
+        errors = np.array([b"" if ok else export.NOT_A_PICTURE.encode() for ok in fit.numpy()], object)
+        return {
+            "caption": captions[:, 0],
+            "score": scores[:, 0],
+            "captions": captions,
+            "scores": scores,
+            "error": errors,
+        }
+
+    def _one(self, picture: np.ndarray) -> tuple[list[str], np.ndarray]:
+        with self._one_at_a_time:
+            features = self._encode(pictures=picture[np.newaxis])["features"]
+            found = self._decode(features=features)
+        scores = found["scores"][0]
+        captions = [self._vocabulary.decode(ids) if s > -1e6 else "" for ids, s in zip(found["tokens"][0], scores)]
+        return captions, scores
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
+        """The K best captions of every picture, best first. Raises `ModelError` where a knob is not as exported."""
+        configured = self.manifest["config"]["decoding"]
+        changed = sorted(name for name, value in knobs.items() if value != configured.get(name))
+        if changed:
+            raise ModelError(
+                f"{self.folder} is an eight-bit model, whose search is fixed ({configured}); {', '.join(changed)} "
+                "cannot be set. Use the model it was made of, or one exported with another `decoding`"
+            )
+        captions = []
+        for start in range(0, len(image_bytes), batch_size):
+            out = self.predict(image_bytes[start : start + batch_size])
+            captions += [
+                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
+                for row in zip(out["captions"], out["scores"])
+            ]
+        return captions
