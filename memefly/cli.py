@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,6 +98,84 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
 
+    exporter = command(
+        "export",
+        _export,
+        "write a smaller, faster form of an exported model, if it is good enough",
+        "  memefly export --model root/serving/captioner --out small --precision int8 --data data/flickr8k",
+    )
+    exporter.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions"
+    )
+    exporter.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="gets a folder named after the version"
+    )
+    exporter.add_argument("--precision", required=True, choices=("int8",), metavar="P", help="int8, for LiteRT")
+    exporter.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the data set of the model: train calibrates, eval is what both forms are compared on",
+    )
+    exporter.add_argument("--calibration", type=_positive, default=200, metavar="N", help="pictures of train (200)")
+    exporter.add_argument("--pictures", type=_positive, metavar="N", help="the first so many of eval only")
+    exporter.add_argument(
+        "--tolerance", type=float, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
+    )
+    exporter.add_argument("--json", action="store_true", help="the comparison as one JSON object")
+
+    promote = command(
+        "promote",
+        _promote,
+        "put a label of TensorFlow Serving on a pushed version",
+        "  memefly promote --root root --version latest --to canary --why 'first of the new data'\n"
+        "  memefly promote --root root --version 1700000000 --to stable",
+    )
+    promote.add_argument("--root", required=True, type=Path, metavar="DIR")
+    promote.add_argument("--version", required=True, metavar="V", help="a folder of ROOT/serving/captioner, or latest")
+    promote.add_argument("--to", required=True, metavar="LABEL", help="canary | stable")
+    promote.add_argument(
+        "--base-path", metavar="DIR", help="where the server finds the folder of versions (at first: /models/captioner)"
+    )
+    rollback = command(
+        "rollback",
+        _rollback,
+        "put a label back on the version it was on before",
+        "  memefly rollback --root root\n  memefly rollback --root root --label canary --why 'worse on dogs'",
+    )
+    rollback.add_argument("--root", required=True, type=Path, metavar="DIR")
+    rollback.add_argument("--label", default="stable", metavar="LABEL", help="canary | stable (stable)")
+    for sub in (promote, rollback):
+        sub.add_argument(
+            "--server", metavar="HOST:PORT", help="TensorFlow Serving's gRPC: waits until it has loaded the version"
+        )
+        sub.add_argument("--why", default="", metavar="TEXT", help="goes into the history")
+        sub.add_argument("--json", action="store_true", help="the move as one JSON object")
+
+    serve = command(
+        "serve",
+        _serve,
+        "answer over HTTP with captions",
+        "  memefly serve --model root/serving/captioner\n"
+        "  memefly serve --tf-serving localhost:8500 --label stable --host 0.0.0.0 --port 8000",
+    )
+    source = serve.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--model", type=Path, metavar="DIR", help="a version, or the folder of versions: in this process"
+    )
+    source.add_argument("--tf-serving", metavar="HOST:PORT", help="TensorFlow Serving's gRPC interface")
+    serve.add_argument(
+        "--label", metavar="LABEL", help="of TensorFlow Serving's version: stable | canary (the highest)"
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="address to listen on (127.0.0.1: this machine)"
+    )
+    serve.add_argument("--port", type=_positive, default=8000, metavar="P", help="(8000)")
+    serve.add_argument(
+        "--largest-batch", type=_positive, default=8, metavar="B", help="pictures through the model at once (8)"
+    )
+
     report = command(
         "report",
         _report,
@@ -174,6 +255,136 @@ def _knob(argument: str) -> tuple[str, float]:
         return name, float(value) if "." in value or "e" in value else int(value)
     except ValueError:
         raise UsageError(f"--decode takes KNOB=NUMBER, such as temperature=0.8; got {argument!r}") from None
+
+
+def _serve(arguments) -> int:
+    import uvicorn
+
+    from memefly.app.backends import LocalModel, TensorFlowServing
+    from memefly.app.service import create_app
+
+    if arguments.model:
+        print(f"memefly: loads {arguments.model}", file=sys.stderr)
+        backend = LocalModel(arguments.model, arguments.largest_batch)
+    else:
+        backend = TensorFlowServing(arguments.tf_serving, arguments.label)
+    print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)
+    uvicorn.run(create_app(backend), host=arguments.host, port=arguments.port, log_level="warning")
+    return 0
+
+
+def _export(arguments) -> int:
+    import random
+    import shutil
+
+    from tqdm import tqdm
+
+    from memefly import export, images, lite
+    from memefly.datasets import records
+    from memefly.errors import DataError, ModelError, PictureError
+
+    model = export.load(arguments.model)
+    if isinstance(model, lite.LiteModel):
+        raise ModelError(f"{model.folder} is an eight-bit model itself; give the SavedModel that it was made of")
+    out = arguments.out / str(model.manifest.get("version", model.folder.name))
+    if out.exists():
+        raise ModelError(f"{out} is there already; remove it, or export elsewhere")
+    shares = model.manifest["config"].get("splits") or {"train": 8, "val": 1, "eval": 1}
+    by_split: dict[str, list[records.Record]] = {"train": [], "eval": []}
+    for split, record in records.of_splits(arguments.data, by_split, shares):
+        by_split[split].append(record)
+    if not all(by_split.values()):
+        found = {split: len(found) for split, found in by_split.items()}
+        raise DataError(f"{arguments.data}: expected pictures to calibrate with and to compare on, found {found}")
+    random.Random(0).shuffle(by_split["train"])
+
+    def read(wanted: list[records.Record], most: int | None) -> tuple[list[bytes], list[tuple[str, ...]]]:
+        data, captions = [], []
+        for record in wanted:
+            with contextlib.suppress(PictureError):  # quarantined by the pipeline too
+                data.append(images.read(arguments.data / record.image).data)
+                captions.append(record.captions)
+            if len(data) == most:
+                break
+        return data, captions
+
+    calibration, _ = read(by_split["train"], arguments.calibration)
+    partial = out.with_name(f".{out.name}.judged")  # nobody finds it under its name before it is judged
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        lite.convert(
+            model, partial, calibration, on_progress=lambda message: print(f"memefly: {message}", file=sys.stderr)
+        )
+        pictures, references = read(by_split["eval"], arguments.pictures)
+        with tqdm(total=len(pictures), desc="compares on eval", unit=" pictures", disable=None) as bar:
+            verdict = lite.judge(model, export.load(partial), pictures, references, arguments.tolerance, bar.update)
+        size = [sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) for folder in (model.folder, partial)]
+        if verdict.blessed:
+            lite.bless(partial, verdict)
+            os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if arguments.json:
+        told = {**dataclasses.asdict(verdict), "blessed": verdict.blessed, "bytes": size[1], "bytes_before": size[0]}
+        print(json.dumps(told | {"out": str(out) if verdict.blessed else None}))
+    else:
+        print(f"BLEU-4 on {verdict.pictures} pictures: {verdict.bleu4:.4f} before, {verdict.small_bleu4:.4f} after")
+        print(f"{size[1] / 1e6:.1f} MB, {size[1] / size[0]:.0%} of what it was")
+        print(f"{out}" if verdict.blessed else f"worse by more than {arguments.tolerance}: not kept")
+    return 0 if verdict.blessed else 3
+
+
+def _promote(arguments) -> int:
+    from memefly import promotion
+
+    move = promotion.promote(
+        arguments.root,
+        arguments.version,
+        arguments.to,
+        arguments.why,
+        base_path=arguments.base_path,
+        wait=_until_loaded(arguments.server),
+    )
+    return _moved(arguments, move)
+
+
+def _rollback(arguments) -> int:
+    from memefly import promotion
+
+    return _moved(
+        arguments,
+        promotion.rollback(arguments.root, arguments.label, arguments.why, wait=_until_loaded(arguments.server)),
+    )
+
+
+def _until_loaded(server: str | None):
+    """What `promote` does between the two configurations; see there."""
+    from memefly import promotion
+
+    if server:
+        return promotion.until_available(server)
+
+    def wait(version: int) -> None:
+        print(
+            f"memefly: {promotion.CONFIG} names version {version} now; waits {promotion.SETTLE:.0f} s for a server to "
+            "load it before the label moves (--server HOST:PORT asks the server instead)",
+            file=sys.stderr,
+        )
+        time.sleep(promotion.SETTLE)
+
+    return wait
+
+
+def _moved(arguments, move) -> int:
+    from memefly import promotion
+
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(move), ensure_ascii=False))
+    else:
+        print(f"{move.label}: {move.before or 'no version'} -> {move.version}")
+        stand = ", ".join(f"{label} {version}" for label, version in sorted(promotion.labels(arguments.root).items()))
+        print(f"{arguments.root / 'serving' / promotion.CONFIG}: {stand}")
+    return 0
 
 
 def _report(arguments) -> int:

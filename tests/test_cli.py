@@ -11,7 +11,7 @@ from memefly import cli
 from pipeline import command
 
 HOME = Path(__file__).parents[1]
-COMMANDS = ("sample", "import", "run", "sweep", "caption", "report")
+COMMANDS = ("sample", "import", "run", "sweep", "caption", "export", "promote", "rollback", "serve", "report")
 
 
 def memefly(*arguments: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,7 @@
+"""`python -m memefly`: the library's commands, where the pipeline is not installed."""
+
+import sys
+
+from memefly.cli import main
+
+sys.exit(main())

@@ -1,0 +1,91 @@
+"""Requests that wait for the model together go through it together.
+
+    >>> batcher = Batcher(model.predict, largest=8)
+    >>> batcher.submit(image_bytes)              # a Future of that picture's row of the outputs
+
+One thread calls the model. While it does, requests gather; then it takes all that wait, `largest` at most. Nobody waits
+for a batch to fill: a lone request goes through at once, and the busier the server, the larger the batches.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from memefly.errors import BusyError
+
+_STOP = object()
+
+
+class Batcher:
+    """`predict` maps B byte strings to arrays whose first axis is B. Thread-safe."""
+
+    def __init__(
+        self, predict: Callable[[Sequence[bytes]], dict[str, np.ndarray]], largest: int = 8, waiting: int = 64
+    ):
+        self._predict, self._largest = predict, largest
+        self._queue: queue.Queue = queue.Queue(waiting)
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="memefly-batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def submit(self, data: bytes) -> Future[dict[str, Any]]:
+        """The picture's row of every output. Raises `BusyError` at once where too many wait already, or after
+        `close`."""
+        future: Future = Future()
+        with self._closing:
+            if self._closed:
+                raise BusyError("the server is shutting down")
+            try:
+                self._queue.put_nowait((data, future))
+            except queue.Full:
+                raise BusyError(f"{self._queue.maxsize} pictures are waiting already; try again in a moment") from None
+        return future
+
+    def close(self) -> None:
+        """Answers what waits, and ends."""
+        with self._closing:
+            self._closed = True
+        self._queue.put(_STOP)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch = [self._queue.get()]
+            while len(batch) < self._largest:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            if _STOP in batch:
+                going = False
+                batch = [item for item in batch if item is not _STOP]
+            # Whoever gave up on an answer meanwhile is left out.
+            batch = [(data, future) for data, future in batch if future.set_running_or_notify_cancel()]
+            if batch:
+                self._answer(batch)
+
+    def _answer(self, batch: list[tuple[bytes, Future]]) -> None:
+        try:
+            out = self._predict([data for data, _ in batch])
+            rows = [{name: values[i] for name, values in out.items()} for i in range(len(batch))]
+        except Exception as error:  # theirs to hear of, and not the end of the server
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            else:  # it may be the fault of one: the others are asked again without it
+                for item in batch:
+                    self._answer([item])
+            return
+        for (_, future), row in zip(batch, rows):
+            future.set_result(row)
