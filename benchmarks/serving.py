@@ -1,0 +1,223 @@
+"""Serving: load, first request, latency of both precisions, throughput with and without batches, memory.
+
+    memefly export --model root/serving/captioner --out small --precision int8 --data data/flickr8k
+    python -m benchmarks.serving --model root/serving/captioner --small-model small --pictures data/flickr8k/images
+
+The peer is what the original memefly told of itself: 9 s to load, 5.8 s for the first picture, 0.4 s for the others; a
+quantised encoder a quarter the size and 4.5 times slower. Every model is loaded in a process of its own. Latency is
+from a picture's bytes to its caption, with the model's own search; both precisions take turns, picture by picture.
+
+Throughput is `memefly serve` on this machine's loopback, `--clients` at a time, each sending the next picture when it
+has the last one's caption; once with batches and once without. Memory is the server's resident size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memefly import export, images, provenance
+
+PEER = {"load_s": 9.0, "first_s": 5.8, "later_s": 0.4}
+
+# A process with one model: loads and warms it, then captions the picture that each line on standard input names.
+_WORKER = """
+import sys, time
+started = time.perf_counter()
+from memefly import export, images
+from pathlib import Path
+imported = time.perf_counter()
+model = export.load(sys.argv[1])
+loaded = time.perf_counter()
+model.warm_up()
+print(imported - started, loaded - imported, time.perf_counter() - loaded, flush=True)
+for line in sys.stdin:
+    data = Path(line.rstrip("\\n")).read_bytes()
+    started = time.perf_counter()
+    model.predict([images.canonical(data).data])
+    print(time.perf_counter() - started, flush=True)
+"""
+
+
+class Worker:
+    def __init__(self, folder: Path):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
+        )  # fmt: skip
+        self.import_s, self.load_s, self.warm_up_s = self._floats()
+
+    def _floats(self) -> list[float]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("a model's process ended; load it with `memefly caption` to see why")
+        return [float(x) for x in line.split()]
+
+    def seconds(self, picture: Path) -> float:
+        self._process.stdin.write(f"{picture}\n")
+        return self._floats()[0]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class Server:
+    """`memefly serve` on a free port."""
+
+    def __init__(self, folder: Path, largest_batch: int):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "memefly", "serve", "--model", str(folder), "--port", str(port)]
+        self._process = subprocess.Popen(
+            [*command, "--largest-batch", str(largest_batch)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        import httpx
+
+        for _ in range(600):
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        raise SystemExit("the server did not get ready")
+
+    def resident_mb(self) -> float:
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def requests(url: str, pictures: Sequence[bytes], clients: int, total: int) -> tuple[float, list[float]]:
+    """`total` requests by `clients` at once: how many a second, and the seconds of each."""
+    import httpx
+
+    turns, seconds = iter(range(total)), []
+    lock = threading.Lock()
+
+    def client() -> None:
+        with httpx.Client(base_url=url, timeout=120) as http:
+            while True:
+                with lock:
+                    turn = next(turns, None)
+                if turn is None:
+                    return
+                started = time.perf_counter()
+                http.post("/v1/captions", content=pictures[turn % len(pictures)]).raise_for_status()
+                seconds.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    started = time.perf_counter()
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    return total / (time.perf_counter() - started), seconds
+
+
+def size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    low, middle, high = 1e3 * np.percentile(seconds, [10, 50, 90])
+    return f"{middle:6.1f} ms (10 % below {low:.1f}, 10 % above {high:.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, type=Path, help="a SavedModel that the pipeline exported")
+    parser.add_argument("--small-model", type=Path, help="what `memefly export` made of it")
+    parser.add_argument("--pictures", required=True, type=Path, help="a folder of pictures")
+    parser.add_argument("--starts", type=int, default=5, help="fresh processes, for load and first request")
+    parser.add_argument("--requests", type=int, default=200, help="for latency, of each precision")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--load-requests", type=int, default=160, help="for each number of clients")
+    parser.add_argument("--memory-requests", type=int, default=0, help="such as 10000; compared with memory after 100")
+    arguments = parser.parse_args()
+
+    paths = sorted(p for p in arguments.pictures.iterdir() if p.is_file())[:200]
+    if not paths:
+        parser.error(f"no pictures in {arguments.pictures}")
+    pictures = [images.read(path).data for path in paths[:50]]
+    folders = {"fp32": export.newest_version(arguments.model)}
+    if arguments.small_model:
+        folders["int8"] = export.newest_version(arguments.small_model)
+    result: dict = {"name": "serving", "commit": provenance.git_commit(), "pictures": len(paths), "peer": PEER}
+
+    starts = []
+    for i in range(arguments.starts):
+        worker = Worker(folders["fp32"])
+        first, *later = [worker.seconds(paths[(i + j) % len(paths)]) for j in range(21)]
+        starts.append((worker.import_s, worker.load_s + worker.warm_up_s, first, first / statistics.median(later)))
+        worker.close()
+    imports, load, first, ratio = (statistics.median(values) for values in zip(*starts))
+    result |= {
+        "import_s": round(imports, 2),
+        "load_s": round(load, 2),
+        "first_ms": round(1e3 * first, 1),
+        "first_over_median": round(ratio, 2),
+    }
+    print(f"imports {imports:.2f} s, load and warm-up {load:.2f} s")
+    print(f"first request {1e3 * first:.0f} ms, {ratio:.2f} times the median of the next")
+
+    workers = {name: Worker(folder) for name, folder in folders.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    for i in range(arguments.requests + 10):
+        for name, worker in workers.items():
+            taken = worker.seconds(paths[i % len(paths)])
+            if i >= 10:
+                seconds[name].append(taken)
+    [worker.close() for worker in workers.values()]
+    for name, values in seconds.items():
+        print(f"{name:<5} {milliseconds(values)}  {size(folders[name]) / 1e6:.1f} MB")
+    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+    result |= {f"{name}_ms": round(ms, 1) for name, ms in medians.items()}
+    result["best_ms"] = round(min(medians.values()), 1)
+    if "int8" in folders:
+        result["int8_speedup"] = round(medians["fp32"] / medians["int8"], 2)
+        result["int8_size_share"] = round(size(folders["int8"]) / size(folders["fp32"]), 3)
+
+    result["requests_per_s"] = {}
+    for name, folder in folders.items():
+        for largest in (export.LARGEST_BATCH, 1):
+            server = Server(folder, largest)
+            requests(server.url, pictures, 4, 20)
+            told = {}
+            for clients in arguments.clients:
+                rate, taken = requests(server.url, pictures, clients, arguments.load_requests)
+                told[clients] = round(rate, 2)
+                print(f"{name}, batches of {largest}: {clients:>2} clients {rate:6.2f} a second, {milliseconds(taken)}")
+            result["requests_per_s"][f"{name}, batches of {largest}"] = told
+            server.close()
+    if arguments.memory_requests:
+        server = Server(folders["fp32"], export.LARGEST_BATCH)
+        requests(server.url, pictures, 4, 100)
+        before = server.resident_mb()
+        requests(server.url, pictures, 4, arguments.memory_requests - 100)
+        after = server.resident_mb()
+        server.close()
+        result["memory_mb"] = {"after_100": round(before, 1), f"after_{arguments.memory_requests}": round(after, 1)}
+        print(f"memory after 100 requests {before:.0f} MB, after {arguments.memory_requests} {after:.0f} MB")
+    # The line's ratio: the original's milliseconds over ours.
+    result |= {"ours": result["best_ms"], "unit": "ms, picture's bytes to caption"}
+    result["ratio"] = round(1e3 * PEER["later_s"] / result["best_ms"], 2)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
