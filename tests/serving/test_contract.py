@@ -244,5 +244,5 @@ def test_a_label_moves_while_it_serves(server, root, pictures):
     promotion.rollback(root, wait=wait)
     assert eventually("/labels/stable", stable)
     assert not server.refused
-    promotion.promote(root, 200, "canary", wait=lambda version: None)  # 200 stays loaded, to roll back to
+    promotion.promote(root, 200, "canary", wait=wait)  # 200 was rolled back from, and is loaded again
     assert eventually("/labels/canary", other) and not server.refused
