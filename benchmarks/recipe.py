@@ -42,8 +42,8 @@ LEVERS = {
         "merge": ["network.kind=merge"],
     },
     "regularisation": {
-        "dropout 0.3": ["network.dropout=0.3"],
-        "dropout 0.6": ["network.dropout=0.6"],
+        "dropout 0.2": ["network.dropout=0.2"],
+        "dropout 0.5": ["network.dropout=0.5"],
         "no label smoothing": ["training.label_smoothing=0"],
         "label smoothing 0.2": ["training.label_smoothing=0.2"],
         "weight decay 0.01": ["training.weight_decay=0.01"],

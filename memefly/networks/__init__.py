@@ -36,7 +36,7 @@ class NetworkConfig(BaseModel):
     )
     attention_units: int = Field(256, ge=1, description="width of the attention's keys and values, over all heads")
     heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762)")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
     tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
 
     @model_validator(mode="after")
