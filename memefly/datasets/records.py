@@ -109,8 +109,9 @@ def parse(line: Line) -> Record:
 def split_of(image_id: str, shares: dict[str, float]) -> str:
     """The side of a picture: by the hash of its bytes, so that it is the same in every run and every data set.
 
-    `shares` are relative sizes by split name, such as {"train": 8, "val": 1, "eval": 1}.
+    `shares` are relative sizes by split name, such as {"train": 8, "val": 1, "eval": 1}; their order does not matter.
     """
+    shares = {name: shares[name] for name in SPLITS if name in shares}
     position = int(hashlib.sha256(f"split/{image_id}".encode()).hexdigest()[:15], 16) / 16**15
     total, reached = sum(shares.values()), 0.0
     for name, share in shares.items():

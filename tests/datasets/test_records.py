@@ -61,6 +61,7 @@ def test_splits_follow_the_picture_and_the_shares():
     assert sides == [records.split_of(i, shares) for i in ids]
     assert sides.count("train") == pytest.approx(3200, abs=100)
     assert sides.count("val") == pytest.approx(400, abs=70)
+    assert sides == [records.split_of(i, dict(sorted(shares.items()))) for i in ids], "as JSON may order them"
     assert {records.split_of(i, {"train": 1, "val": 0.0001}) for i in ids[:50]} == {"train"}
 
 
