@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from memefly.datasets import records
 
 HOME = Path(__file__).parents[2]
 NODES = [
@@ -54,7 +57,7 @@ def finished(run, tmp_path_factory):
     return root, done
 
 
-def test_one_command_makes_a_gated_model(finished):
+def test_one_command_makes_a_gated_model(finished, memes):
     root, done = finished
     lines = done.stdout.splitlines()
     assert all(name in done.stdout for name in NODES)
@@ -71,6 +74,8 @@ def test_one_command_makes_a_gated_model(finished):
     manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
     assert manifest["metrics"]["eval"] == said["metrics"]
     assert manifest["encoder"]["digest"] == said["encoder"]["digest"]
+    sides = Counter(split for split, _ in records.of_splits(memes, records.SPLITS, manifest["config"]["splits"]))
+    assert sides == {split: count["images"] for split, count in said["data"]["splits"].items()}
     report = (root / "runs" / "latest" / "report.html").read_text()
     assert "Blessed and pushed" in report and report.count("<figure>") >= 3
     assert 'src="http' not in report and 'href="http' not in report
