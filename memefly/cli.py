@@ -125,6 +125,13 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     )
     exporter.add_argument("--json", action="store_true", help="the comparison as one JSON object")
 
+    report = command(
+        "report",
+        _report,
+        "write the HTML report of a run again",
+        "  memefly report --root root\n  memefly report --root root --run 20260101-120000",
+    )
+    report.add_argument("--run", default="latest", metavar="ID", help="which run (the latest)")
     promote = command(
         "promote",
         _promote,
@@ -132,7 +139,6 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
         "  memefly promote --root root --version latest --to canary --why 'first of the new data'\n"
         "  memefly promote --root root --version 1700000000 --to stable",
     )
-    promote.add_argument("--root", required=True, type=Path, metavar="DIR")
     promote.add_argument("--version", required=True, metavar="V", help="a folder of ROOT/serving/captioner, or latest")
     promote.add_argument("--to", required=True, metavar="LABEL", help="canary | stable")
     promote.add_argument(
@@ -144,8 +150,9 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
         "put a label back on the version it was on before",
         "  memefly rollback --root root\n  memefly rollback --root root --label canary --why 'worse on dogs'",
     )
-    rollback.add_argument("--root", required=True, type=Path, metavar="DIR")
     rollback.add_argument("--label", default="stable", metavar="LABEL", help="canary | stable (stable)")
+    for sub in (report, promote, rollback):
+        sub.add_argument("--root", required=True, type=Path, metavar="DIR", help="of the pipeline")
     for sub in (promote, rollback):
         sub.add_argument(
             "--server", metavar="HOST:PORT", help="TensorFlow Serving's gRPC: waits until it has loaded the version"
@@ -173,17 +180,8 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     )
     serve.add_argument("--port", type=_positive, default=8000, metavar="P", help="(8000)")
     serve.add_argument(
-        "--largest-batch", type=_positive, default=8, metavar="B", help="pictures through the model at once (8)"
+        "--largest-batch", type=_positive, metavar="B", help="pictures through the model at once (as it was warmed for)"
     )
-
-    report = command(
-        "report",
-        _report,
-        "write the HTML report of a run again",
-        "  memefly report --root root\n  memefly report --root root --run 20260101-120000",
-    )
-    report.add_argument("--root", required=True, type=Path, metavar="DIR")
-    report.add_argument("--run", default="latest", metavar="ID", help="which run (the latest)")
     for add in further:
         add(command)
     return parser
@@ -260,12 +258,13 @@ def _knob(argument: str) -> tuple[str, float]:
 def _serve(arguments) -> int:
     import uvicorn
 
+    from memefly import export
     from memefly.app.backends import LocalModel, TensorFlowServing
     from memefly.app.service import create_app
 
     if arguments.model:
         print(f"memefly: loads {arguments.model}", file=sys.stderr)
-        backend = LocalModel(arguments.model, arguments.largest_batch)
+        backend = LocalModel(arguments.model, arguments.largest_batch or export.LARGEST_BATCH)
     else:
         backend = TensorFlowServing(arguments.tf_serving, arguments.label)
     print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)
@@ -289,7 +288,9 @@ def _export(arguments) -> int:
     out = arguments.out / str(model.manifest.get("version", model.folder.name))
     if out.exists():
         raise ModelError(f"{out} is there already; remove it, or export elsewhere")
-    shares = model.manifest["config"].get("splits") or {"train": 8, "val": 1, "eval": 1}
+    shares = model.manifest["config"].get("splits")
+    if not shares:
+        raise ModelError(f"{model.folder} does not say how its pictures were split; run the pipeline again")
     by_split: dict[str, list[records.Record]] = {"train": [], "eval": []}
     for split, record in records.of_splits(arguments.data, by_split, shares):
         by_split[split].append(record)

@@ -1,4 +1,4 @@
-"""A model in eight bits for LiteRT (TensorFlow Lite): a quarter the size, and faster on any CPU.
+"""A model in eight bits for LiteRT (TensorFlow Lite): a quarter the size of the SavedModel.
 
     >>> convert(export.load(folder), "small/1700000000", calibration=pictures)
     >>> model = export.load("small/1700000000")     # a LiteModel: captions as any exported model does

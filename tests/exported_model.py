@@ -36,7 +36,11 @@ def make(folder: Path, encoder_path: Path, seed: int = 1) -> Captioner:
 def write(captioner: Captioner, folder: Path) -> Path:
     encoder = captioner._encoder
     manifest = {
-        "config": {"decoding": DECODING.model_dump(), "network": captioner.network.config.model_dump()},
+        "config": {
+            "splits": {"train": 8, "val": 1, "eval": 1},
+            "decoding": DECODING.model_dump(),
+            "network": captioner.network.config.model_dump(),
+        },
         "encoder": {"feature_shape": encoder.feature_shape, "image_size": encoder.image_size},
         "metrics": {},
         "blessed": True,

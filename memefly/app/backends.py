@@ -21,7 +21,7 @@ import numpy as np
 
 from memefly.app.batching import Batcher
 from memefly.errors import BackendError, BusyError, ModelError, PictureError
-from memefly.export import MODEL_NAME, Caption
+from memefly.export import LARGEST_BATCH, MODEL_NAME, Caption
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Backend(Protocol):
 class LocalModel:
     """An exported model in this process; pictures without knobs of their own go through it in batches."""
 
-    def __init__(self, folder: str | Path, largest_batch: int = 8):
+    def __init__(self, folder: str | Path, largest_batch: int = LARGEST_BATCH):
         from memefly import export
 
         self._model = export.load(folder)
