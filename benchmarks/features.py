@@ -94,7 +94,7 @@ def openvino_worker(python: str | None, encoder: encoders.Encoder, pictures: np.
 
     with tempfile.TemporaryDirectory(prefix="features-") as folder:
         module = tf.Module()
-        module.state = encoder.state
+        module.model = encoder.model
         signature = [tf.TensorSpec([None, *encoder.image_size, 3], tf.float32)]
         serve = tf.function(lambda x: encoder.model(x, training=False), input_signature=signature, autograph=False)
         tf.saved_model.save(module, f"{folder}/model", signatures=serve.get_concrete_function())

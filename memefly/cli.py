@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -110,7 +109,13 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     exporter.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="gets a folder named after the version"
     )
-    exporter.add_argument("--precision", required=True, choices=("int8",), metavar="P", help="int8, for LiteRT")
+    exporter.add_argument(
+        "--precision",
+        required=True,
+        choices=("bf16", "int8"),
+        metavar="P",
+        help="bf16: a SavedModel | int8: for LiteRT",
+    )
     exporter.add_argument(
         "--data",
         required=True,
@@ -273,65 +278,34 @@ def _serve(arguments) -> int:
 
 
 def _export(arguments) -> int:
-    import random
-    import shutil
-
     from tqdm import tqdm
 
-    from memefly import export, images, lite
-    from memefly.datasets import records
-    from memefly.errors import DataError, ModelError, PictureError
+    from memefly import reduced
 
-    model = export.load(arguments.model)
-    if isinstance(model, lite.LiteModel):
-        raise ModelError(f"{model.folder} is an eight-bit model itself; give the SavedModel that it was made of")
-    out = arguments.out / str(model.manifest.get("version", model.folder.name))
-    if out.exists():
-        raise ModelError(f"{out} is there already; remove it, or export elsewhere")
-    shares = model.manifest["config"].get("splits")
-    if not shares:
-        raise ModelError(f"{model.folder} does not say how its pictures were split; run the pipeline again")
-    by_split: dict[str, list[records.Record]] = {"train": [], "eval": []}
-    for split, record in records.of_splits(arguments.data, by_split, shares):
-        by_split[split].append(record)
-    if not all(by_split.values()):
-        found = {split: len(found) for split, found in by_split.items()}
-        raise DataError(f"{arguments.data}: expected pictures to calibrate with and to compare on, found {found}")
-    random.Random(0).shuffle(by_split["train"])
+    with tqdm(desc="compares on eval", unit=" pictures", disable=None, delay=0.1) as bar:
 
-    def read(wanted: list[records.Record], most: int | None) -> tuple[list[bytes], list[tuple[str, ...]]]:
-        data, captions = [], []
-        for record in wanted:
-            with contextlib.suppress(PictureError):  # quarantined by the pipeline too
-                data.append(images.read(arguments.data / record.image).data)
-                captions.append(record.captions)
-            if len(data) == most:
-                break
-        return data, captions
+        def compared(pictures: int, of: int) -> None:
+            bar.total = of
+            bar.update(pictures)
 
-    calibration, _ = read(by_split["train"], arguments.calibration)
-    partial = out.with_name(f".{out.name}.judged")  # nobody finds it under its name before it is judged
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        lite.convert(
-            model, partial, calibration, on_progress=lambda message: print(f"memefly: {message}", file=sys.stderr)
+        verdict, out = reduced.reduce(
+            arguments.model,
+            arguments.out,
+            arguments.precision,
+            arguments.data,
+            calibration=arguments.calibration,
+            pictures=arguments.pictures,
+            tolerance=arguments.tolerance,
+            on_progress=lambda message: print(f"memefly: {message}", file=sys.stderr),
+            on_compared=compared,
         )
-        pictures, references = read(by_split["eval"], arguments.pictures)
-        with tqdm(total=len(pictures), desc="compares on eval", unit=" pictures", disable=None) as bar:
-            verdict = lite.judge(model, export.load(partial), pictures, references, arguments.tolerance, bar.update)
-        size = [sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) for folder in (model.folder, partial)]
-        if verdict.blessed:
-            lite.bless(partial, verdict)
-            os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     if arguments.json:
-        told = {**dataclasses.asdict(verdict), "blessed": verdict.blessed, "bytes": size[1], "bytes_before": size[0]}
-        print(json.dumps(told | {"out": str(out) if verdict.blessed else None}))
+        told = {**dataclasses.asdict(verdict), "blessed": verdict.blessed}
+        print(json.dumps(told | {"out": str(out) if out else None}))
     else:
         print(f"BLEU-4 on {verdict.pictures} pictures: {verdict.bleu4:.4f} before, {verdict.small_bleu4:.4f} after")
-        print(f"{size[1] / 1e6:.1f} MB, {size[1] / size[0]:.0%} of what it was")
-        print(f"{out}" if verdict.blessed else f"worse by more than {arguments.tolerance}: not kept")
+        print(f"{verdict.bytes / 1e6:.1f} MB, {verdict.bytes / verdict.bytes_before:.0%} of what it was")
+        print(f"{out}" if out else f"worse by more than {arguments.tolerance}: not kept")
     return 0 if verdict.blessed else 3
 
 

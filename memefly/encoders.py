@@ -34,6 +34,8 @@ from memefly.errors import EncoderError
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from memefly.inference_graph import InferenceGraph
+
 log = logging.getLogger(__name__)
 
 INCEPTION_V3_SIZE = (299, 299)
@@ -124,24 +126,26 @@ class Encoder:
         features = tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX)
         return features + tf.stop_gradient(tf.cast(tf.cast(features, tf.float16), tf.float32) - features)
 
-    @property
-    def state(self):
-        """What a SavedModel must keep of the encoder: its variables. A Keras model itself would add a traced function
-        for each of its three hundred layers, which nothing calls and every loader has to read."""
-        return getattr(self.model, "loaded", None) or list(self.model.variables)
+    @functools.cached_property
+    def graph(self) -> InferenceGraph:
+        """`features` with the weights as they are now, made for inference: what is exported."""
+        import tensorflow as tf
+
+        from memefly.inference_graph import InferenceGraph
+
+        signature = [tf.TensorSpec([None, *self.image_size, 3], tf.float32)]
+        return InferenceGraph(
+            tf.function(self.features, input_signature=signature, autograph=False).get_concrete_function()
+        )
 
     @functools.cached_property
     def encode(self):
-        """`features` as a compiled graph with the weights folded in, for bulk work."""
+        """`graph`, compiled with the weights folded in, for bulk work."""
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        @tf.function(input_signature=[tf.TensorSpec([None, *self.image_size, 3], tf.float32)], autograph=False)
-        def encode(pictures):
-            return self.features(pictures)
-
-        # Frozen weights let oneDNN keep them in its own layout; batch normalisation and ReLU are fused behind them.
-        frozen = convert_variables_to_constants_v2(encode.get_concrete_function())
+        # Frozen weights let oneDNN keep them in its own layout.
+        frozen = convert_variables_to_constants_v2(self.graph.function.get_concrete_function())
         compiled = precision.always_in(self.precision, frozen)
         return lambda pictures: compiled(tf.convert_to_tensor(pictures))
 

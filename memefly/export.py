@@ -40,8 +40,8 @@ from pydantic import ValidationError
 
 from memefly import images, networks, text
 from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
-from memefly.encoders import Encoder
 from memefly.errors import ModelError
+from memefly.inference_graph import InferenceGraph
 from memefly.networks import Network, NetworkConfig
 from memefly.standardize import Standardizer
 
@@ -69,20 +69,20 @@ class Captioner(tf.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: InferenceGraph,
         standardizer: Standardizer,
         network: Network,
         vocabulary_file: str | Path,
         decoding: DecodingConfig,
     ):
         super().__init__(name="captioner")
-        self.encoder_state = encoder.state
+        self.encoder_state = encoder.weights
         self.standardizer, self.network = standardizer, network
-        self._encoder, self._decoding = encoder, decoding
+        self._decoding = decoding
+        self.image_size, self.feature_shape = tuple(encoder.input_shape[1:3]), tuple(encoder.output_shape[1:])
         self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
-        # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `memefly.lite` makes small.
-        signature = [tf.TensorSpec([None, *encoder.image_size, 3], tf.float32, name="pictures")]
-        self.encode = tf.function(encoder.features, input_signature=signature, autograph=False)
+        # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `memefly.reduced` makes small.
+        self.encode = encoder.function
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
         line_to_word = _Lines(
             str(vocabulary_file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
@@ -99,7 +99,7 @@ class Captioner(tf.Module):
     def features(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them, and bool (B,): whether it
         was a picture."""
-        pictures, fit = images.preprocess_each(image_bytes, self._encoder.image_size)
+        pictures, fit = images.preprocess_each(image_bytes, self.image_size)
         return self.encode(pictures), fit
 
     def _decode(self, image_bytes, **arguments):
@@ -126,7 +126,7 @@ class Captioner(tf.Module):
         decoded, fit = self._decode(image_bytes, with_alphas=True)
         tokens = tf.where(fit[:, tf.newaxis], decoded.tokens[:, 0], text.PAD_ID)  # (B, T)
         alphas = tf.where(fit[:, tf.newaxis, tf.newaxis], decoded.alphas[:, 0], 0.0)  # (B, T, L)
-        h, w, _ = self._encoder.feature_shape
+        h, w, _ = self.feature_shape
         shape = tf.concat([tf.shape(tokens), [h, w]], axis=0)
         words = tf.where(tf.equal(tokens, text.PAD_ID), "", self._spell(tokens))
         return {"tokens": words, "alphas": tf.reshape(alphas, shape)}
@@ -137,6 +137,7 @@ class Captioner(tf.Module):
                 method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)], autograph=False
             )
 
+        caption = function(lambda image_bytes: self._caption(image_bytes), "image_bytes")  # one trace for two
         default = {name: tf.constant([getattr(self._decoding, name)], kind) for name, kind in KNOBS.items()}
         kinds = {name: tf.TensorSpec([None], kind, name=name) for name, kind in KNOBS.items()}
 
@@ -159,14 +160,14 @@ class Captioner(tf.Module):
             return self._caption_with(image_bytes, knobs)
 
         return {
-            "serving_default": function(lambda image_bytes: self._caption(image_bytes), "image_bytes"),
+            "serving_default": caption,
             "decode": tf.function(
                 caption_with,
                 input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"), *kinds.values()],
                 autograph=False,
             ),
             "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
-            "evaluate": function(lambda image: self._caption(image), "image"),
+            "evaluate": function(lambda image: caption(image), "image"),
         }
 
 
@@ -201,6 +202,12 @@ def files_digest(folder: Path) -> str:
 
 def write_manifest(folder: Path, manifest: dict) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def manifest_of_smaller(manifest: dict, precision: str) -> dict:
+    """Of a smaller form of a model: what was measured of the model, and its blessing, are not the small one's."""
+    kept = {k: v for k, v in manifest.items() if k != "blessed"}
+    return kept | {"precision": precision, "of": manifest["digest"], "metrics": {}}
 
 
 def read_manifest(folder: str | Path) -> dict:

@@ -21,7 +21,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,6 @@ from memefly import export, images, text
 from memefly.decoding import DecodingConfig, dangling_ids, decode
 from memefly.errors import ModelError
 from memefly.export import Caption, ExportedModel
-from memefly.metrics import score
 
 ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
 _LEAST_CALIBRATION = 20
@@ -65,9 +63,8 @@ def convert(
     on_progress("decoder: weights to eight bits")
     (partial / DECODER).write_bytes(_decoder(model, parts))
     (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
-    # What was measured of the model, and its blessing, are not the small one's: `judge` says what that is worth.
-    manifest = {k: v for k, v in model.manifest.items() if k not in ("signatures", "metrics", "blessed")}
-    manifest |= {"precision": "int8", "of": model.manifest["digest"], "calibration": len(calibration), "metrics": {}}
+    manifest = export.manifest_of_smaller(model.manifest, "int8") | {"calibration": len(calibration)}
+    del manifest["signatures"]
     export.write_manifest(partial, manifest | {"digest": export.files_digest(partial)})
     folder.rmdir() if folder.exists() else None
     os.replace(partial, folder)
@@ -108,47 +105,6 @@ def _flatbuffer(function: Callable, uses, signature: tf.TensorSpec, ranges: Call
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = ranges
     return converter.convert()
-
-
-def bless(folder: Path, verdict: Verdict) -> None:
-    """Writes down what the model was let through with."""
-    manifest = export.read_manifest(folder)
-    compared = {**asdict(verdict), "blessed": verdict.blessed}
-    export.write_manifest(folder, manifest | {"blessed": verdict.blessed, "metrics": {"compared": compared}})
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the small model costs: corpus BLEU-4 (a fraction) of both on the same pictures, and whether that is let
-    through."""
-
-    pictures: int
-    bleu4: float
-    small_bleu4: float
-    tolerance: float
-
-    @property
-    def blessed(self) -> bool:
-        return self.small_bleu4 >= self.bleu4 - self.tolerance
-
-
-def judge(
-    model: ExportedModel,
-    small: LiteModel,
-    pictures: Sequence[bytes],
-    references: Sequence[Sequence[str]],
-    tolerance: float,
-    on_progress: Callable[[int], None] = lambda pictures: None,
-) -> Verdict:
-    """Both models caption the pictures, which no model was trained on; the small one may lose `tolerance` of BLEU-4."""
-    said: list[list[str]] = [[], []]
-    for start in range(0, len(pictures), 16):
-        batch = pictures[start : start + 16]
-        for captions, one in zip(said, (model, small)):
-            captions += [row[0].text if row else "" for row in one.caption(batch)]
-        on_progress(len(batch))
-    bleu4 = [score(references, captions)["bleu4"] for captions in said]
-    return Verdict(len(pictures), bleu4[0], bleu4[1], tolerance)
 
 
 class LiteModel:

@@ -30,18 +30,17 @@ def make(folder: Path, encoder_path: Path, seed: int = 1) -> Captioner:
     network.words.kernel.assign(8 * network.words.kernel)
     rng = np.random.default_rng(0)
     mean, std = rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
-    return Captioner(encoder, Standardizer(mean, std), network, vocabulary, DECODING)
+    return Captioner(encoder.graph, Standardizer(mean, std), network, vocabulary, DECODING)
 
 
 def write(captioner: Captioner, folder: Path) -> Path:
-    encoder = captioner._encoder
     manifest = {
         "config": {
             "splits": {"train": 8, "val": 1, "eval": 1},
             "decoding": DECODING.model_dump(),
             "network": captioner.network.config.model_dump(),
         },
-        "encoder": {"feature_shape": encoder.feature_shape, "image_size": encoder.image_size},
+        "encoder": {"feature_shape": captioner.feature_shape, "image_size": captioner.image_size},
         "metrics": {},
         "blessed": True,
     }

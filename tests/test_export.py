@@ -9,17 +9,18 @@ import pytest
 import tensorflow as tf
 from exported_model import DECODING, WORDS
 
-from memefly import export
+from memefly import encoders, export
 from memefly.decoding import KNOBS, dangling_ids, decode
+from memefly.encoders import EncoderConfig
 from memefly.errors import ModelError
 from memefly.text import Vocabulary
 
 pytestmark = pytest.mark.slow
 
 
-def test_serving_equals_training(captioner, exported, pictures):
+def test_serving_equals_training(captioner, exported, pictures, small_encoder):
     """Captions of the exported model equal those of the in-memory one, whose features come from the bulk encoder."""
-    encoder = captioner._encoder
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
     features = encoder.encode_bytes(pictures)
     vocabulary = Vocabulary(WORDS)
     decoded = decode(captioner.network, captioner.standardizer(features), DECODING, dangling_ids(vocabulary))

@@ -1,11 +1,9 @@
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from memefly import cli, export, images, lite, text
+from memefly import export, lite, text
 from memefly.errors import ModelError
 
 pytestmark = pytest.mark.slow
@@ -72,28 +70,3 @@ def test_what_is_refused(model, small, pictures, tmp_path):
     with pytest.raises(ModelError, match="does not load as a LiteRT model"):
         export.load(broken)
     assert not (tmp_path / "few").exists()
-
-
-def test_the_gate_counts_bleu(model, small, pictures):
-    """References that the full model says word for word: whatever the small one says else is its loss."""
-    said = [row[0].text for row in model.caption(pictures)]
-    verdict = lite.judge(model, export.load(small), pictures, [[s] for s in said], tolerance=0.0)
-    assert verdict.bleu4 == pytest.approx(1.0) and verdict.pictures == len(pictures)
-    same = [row[0].text for row in export.load(small).caption(pictures)] == said
-    assert verdict.blessed == same
-
-
-def test_the_command(exported, memes, tmp_path, capsys):
-    command = ["export", "--model", str(exported), "--data", str(memes), "--precision", "int8", "--calibration", "25"]
-    out = tmp_path / "small"
-    assert cli.main([*command, "--out", str(out), "--tolerance", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["blessed"] and told["bytes"] < told["bytes_before"] and told["out"] == str(out / "1700000000")
-    picture = str(sorted((memes / "images").iterdir())[0])
-    assert cli.main(["caption", "--model", str(out), picture]) == 0
-    expected = export.load(out).caption([images.read(Path(picture)).data])[0][0].text
-    assert capsys.readouterr().out.strip().endswith(expected)
-    assert cli.main([*command, "--out", str(out)]) == 2
-    assert "is there already" in capsys.readouterr().err
-    assert cli.main([*command, "--out", str(tmp_path / "strict"), "--tolerance", "-1"]) == 3
-    assert "not kept" in capsys.readouterr().out and not (tmp_path / "strict" / "1700000000").exists()

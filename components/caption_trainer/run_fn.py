@@ -108,7 +108,7 @@ def run_fn(fn_args) -> None:
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),
     }
-    captioner = Captioner(encoder, data.standardizer, result.network, data.vocabulary_file, decoding)
+    captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding)
     export(captioner, fn_args.serving_model_dir, manifest)
 
 
