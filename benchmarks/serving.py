@@ -1,11 +1,13 @@
-"""Serving: load, first request, latency of both precisions, throughput with and without batches, memory.
+"""Serving: load, first request, latency of each precision and setting, throughput with and without batches, memory.
 
     memefly export --model root/serving/captioner --out small --precision int8 --data data/flickr8k
-    python -m benchmarks.serving --model root/serving/captioner --small-model small --pictures data/flickr8k/images
+    memefly export --model root/serving/captioner --out half --precision bf16 --data data/flickr8k
+    python -m benchmarks.serving --model root/serving/captioner --smaller small half --pictures data/flickr8k/images
 
 The peer is what the original memefly told of itself: 9 s to load, 5.8 s for the first picture, 0.4 s for the others; a
 quantised encoder a quarter the size and 4.5 times slower. Every model is loaded in a process of its own. Latency is
-from a picture's bytes to its caption, with the model's own search; both precisions take turns, picture by picture.
+from a picture's bytes to its caption, with the model's own search; precisions and settings take turns, picture by
+picture. Settings are what a deployment may choose: threads, and oneDNN.
 
 Throughput is `memefly serve` on this machine's loopback, `--clients` at a time, each sending the next picture when it
 has the last one's caption; once with batches and once without. Memory is the server's resident size.
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +52,21 @@ for line in sys.stdin:
 """
 
 
+# What a deployment may set, in the environment: deploy/README.md says which it does, for what is measured here.
+SETTINGS = {
+    "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "1 thread": {"TF_NUM_INTRAOP_THREADS": "1"},
+    "twice the threads": {"TF_NUM_INTRAOP_THREADS": str(2 * (os.cpu_count() or 1))},
+    "1 operation at a time": {"TF_NUM_INTEROP_THREADS": "1"},
+}
+
+
 class Worker:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, setting: Mapping[str, str] | None = None):
         self._process = subprocess.Popen(
             [sys.executable, "-c", _WORKER, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
+            env={**os.environ, **(setting or {})},
         )  # fmt: skip
         self.import_s, self.load_s, self.warm_up_s = self._floats()
 
@@ -138,10 +150,24 @@ def milliseconds(seconds: Sequence[float]) -> str:
     return f"{middle:6.1f} ms (10 % below {low:.1f}, 10 % above {high:.1f})"
 
 
+def in_turns(workers: Mapping[str, Worker], paths: Sequence[Path], requests: int) -> dict[str, float]:
+    """Median milliseconds of each, every picture by all of them before the next; the workers are closed."""
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    for i in range(requests + 10):
+        for name, worker in workers.items():
+            taken = worker.seconds(paths[i % len(paths)])
+            if i >= 10:
+                seconds[name].append(taken)
+    for name, worker in workers.items():
+        worker.close()
+        print(f"{name:<22} {milliseconds(seconds[name])}")
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, type=Path, help="a SavedModel that the pipeline exported")
-    parser.add_argument("--small-model", type=Path, help="what `memefly export` made of it")
+    parser.add_argument("--smaller", type=Path, nargs="+", default=[], help="what `memefly export` made of it")
     parser.add_argument("--pictures", required=True, type=Path, help="a folder of pictures")
     parser.add_argument("--starts", type=int, default=5, help="fresh processes, for load and first request")
     parser.add_argument("--requests", type=int, default=200, help="for latency, of each precision")
@@ -155,8 +181,9 @@ def main() -> None:
         parser.error(f"no pictures in {arguments.pictures}")
     pictures = [images.read(path).data for path in paths[:50]]
     folders = {"fp32": export.newest_version(arguments.model)}
-    if arguments.small_model:
-        folders["int8"] = export.newest_version(arguments.small_model)
+    for smaller in arguments.smaller:
+        folder = export.newest_version(smaller)
+        folders[export.read_manifest(folder)["precision"]] = folder
     result: dict = {"name": "serving", "commit": provenance.git_commit(), "pictures": len(paths), "peer": PEER}
 
     starts = []
@@ -175,26 +202,21 @@ def main() -> None:
     print(f"imports {imports:.2f} s, load and warm-up {load:.2f} s")
     print(f"first request {1e3 * first:.0f} ms, {ratio:.2f} times the median of the next")
 
-    workers = {name: Worker(folder) for name, folder in folders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    for i in range(arguments.requests + 10):
-        for name, worker in workers.items():
-            taken = worker.seconds(paths[i % len(paths)])
-            if i >= 10:
-                seconds[name].append(taken)
-    [worker.close() for worker in workers.values()]
-    for name, values in seconds.items():
-        print(f"{name:<5} {milliseconds(values)}  {size(folders[name]) / 1e6:.1f} MB")
-    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+    medians = in_turns({name: Worker(folder) for name, folder in folders.items()}, paths, arguments.requests)
+    for name, folder in folders.items():
+        print(f"{name:<5} {size(folder) / 1e6:.1f} MB")
     result |= {f"{name}_ms": round(ms, 1) for name, ms in medians.items()}
     result["best_ms"] = round(min(medians.values()), 1)
+    settings = {"as it is": Worker(folders["fp32"])}
+    settings |= {name: Worker(folders["fp32"], setting) for name, setting in SETTINGS.items()}
+    result["settings_ms"] = {k: round(v, 1) for k, v in in_turns(settings, paths, arguments.requests).items()}
     if "int8" in folders:
         result["int8_speedup"] = round(medians["fp32"] / medians["int8"], 2)
         result["int8_size_share"] = round(size(folders["int8"]) / size(folders["fp32"]), 3)
 
     result["requests_per_s"] = {}
     for name, folder in folders.items():
-        for largest in (export.LARGEST_BATCH, 1):
+        for largest in (export.LARGEST_BATCH, 2 * export.LARGEST_BATCH, 1) if name == "fp32" else (1,):
             server = Server(folder, largest)
             requests(server.url, pictures, 4, 20)
             told = {}
