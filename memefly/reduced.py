@@ -97,8 +97,10 @@ def reduce(
         if not verdict.blessed:
             return verdict, None
         manifest = export.read_manifest(partial)
+        # As good as the model it was made of, so let through where that was.
         compared = {**asdict(verdict), "blessed": True}
-        manifest |= {"version": version, "blessed": True, "metrics": {"compared": compared}}
+        manifest |= {"version": version, "metrics": {"compared": compared}}
+        manifest |= {"blessed": bool(full.manifest.get("blessed"))}
         export.write_manifest(partial, manifest)
         os.replace(partial, out)
         return verdict, out

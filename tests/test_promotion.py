@@ -1,5 +1,6 @@
 import json
 import threading
+from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -99,6 +100,15 @@ def test_the_label_waits_for_the_version_to_be_loaded(root, server):
         promotion.promote(root, 300, "stable", wait=never)
     assert promotion.labels(root) == {"stable": 100, "canary": 200}
     assert [m.version for m in promotion.history(root)] == [100, 200, 100, 200]
+
+
+def test_the_sample_is_what_is_written(root):
+    """In deploy/, for those who write theirs by hand."""
+    sample = Path(__file__).parents[1] / "deploy" / "tf-serving" / "models.config.sample"
+    promotion.promote(root, 100, "stable")
+    promotion.promote(root, 200, "canary")
+    written = (root / "serving" / "models.config").read_text()
+    assert written.replace("100", "1700000000").replace("200", "1700086400") == sample.read_text()
 
 
 def test_history_says_who_when_and_why(root):

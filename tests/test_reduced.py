@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from memefly import cli, export, images, promotion, reduced
-from memefly.errors import DataError, ModelError
+from memefly.errors import DataError, ModelError, PromotionError
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +77,12 @@ def test_among_the_versions_of_the_pipeline(root, captioner_folder, memes):
     assert out == captioner_folder / "1700000001" and export.read_manifest(out)["version"] == 1700000001
     promotion.promote(root, "latest", "stable")
     assert promotion.labels(root) == {"stable": 1700000001}
+    # Nor is what no gate has blessed blessed by being as good.
+    manifest = captioner_folder / "1700000000" / "memefly.json"
+    manifest.write_text(manifest.read_text().replace('"blessed": true', '"blessed": false'))
+    _, out = reduced.reduce(manifest.parent, captioner_folder, "bf16", memes, pictures=3, tolerance=1.0)
+    with pytest.raises(PromotionError, match="no gate has blessed it"):
+        promotion.promote(root, out.name, "canary")
     with pytest.raises(ModelError, match="smaller form itself"):
         reduced.reduce(captioner_folder, root / "smaller", "bf16", memes)
     with pytest.raises(ModelError, match="TensorFlow Serving, which cannot load int8"):
