@@ -2,36 +2,57 @@
 
     >>> score(references=[["a cat on a mat", "the cat"]], hypotheses=["a cat on the mat"])["bleu1"]
 
-`references` holds a list of captions for every hypothesis. BLEU and ROUGE-L are fractions, not
+`references` holds a list of captions for every hypothesis. BLEU, ROUGE-L and chrF are fractions, not
 percentages; CIDEr is on its own scale, on which people agree with one another at about 1.
+
+METEOR is not among them: what it is published with, its jar's tables of paraphrases and WordNet's synonyms, has no form
+without Java, and exact matches and stems alone would be another number under its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from memefly import text
 from memefly.metrics.bleu import bleu
+from memefly.metrics.chrf import chrf
 from memefly.metrics.cider import cider
 from memefly.metrics.constant import best_constant_caption
-from memefly.metrics.diversity import diversity
+from memefly.metrics.corpus import Corpus, Difference, Interval, compare, intervals
+from memefly.metrics.diversity import Novelty, diversity, novelty, self_bleu
 from memefly.metrics.rouge import rouge_l
 
-__all__ = ["best_constant_caption", "bleu", "cider", "diversity", "rouge_l", "score"]
+__all__ = [
+    "Corpus",
+    "Difference",
+    "Interval",
+    "Novelty",
+    "best_constant_caption",
+    "bleu",
+    "chrf",
+    "cider",
+    "compare",
+    "diversity",
+    "intervals",
+    "novelty",
+    "rouge_l",
+    "score",
+    "self_bleu",
+]
 
 
-def score(references: Sequence[Sequence[str]], hypotheses: Sequence[str], tokenize: bool = True) -> dict[str, float]:
-    """BLEU-1 to BLEU-4, CIDEr-D, ROUGE-L and the number of distinct captions.
+def score(
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[str],
+    tokenize: bool | Callable[[str], Sequence[str]] = True,
+) -> dict[str, float]:
+    """BLEU-1 to BLEU-4, CIDEr-D, ROUGE-L, chrF, and what `diversity` tells.
 
-    With `tokenize`, captions are cut by `memefly.text`; without, they are words apart by spaces already.
+    With `tokenize`, captions are cut by `memefly.text`, or by what is given in its place, such as
+    `memefly.metrics.ptb.tokenize`; without, they are words apart by spaces already.
     Raises ValueError if there is not one non-empty list of references for every hypothesis.
     """
-    cut = text.tokenize if tokenize else str.split
+    cut = tokenize if callable(tokenize) else text.tokenize if tokenize else str.split
     references = [[cut(r) for r in group] for group in references]
     hypotheses = [cut(h) for h in hypotheses]
-    return (
-        bleu(references, hypotheses)
-        | cider(references, hypotheses)
-        | rouge_l(references, hypotheses)
-        | diversity(hypotheses)
-    )
+    return Corpus.of(references, hypotheses).score() | diversity(hypotheses)

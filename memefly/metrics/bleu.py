@@ -10,10 +10,11 @@ from dividing by zero are those of coco-caption's `bleu_scorer.py` (option "clos
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 MAX_ORDER = 4
 _TINY, _SMALL = 1e-15, 1e-9  # coco-caption's
@@ -71,13 +72,20 @@ class BleuStatistics:
 
     def score(self) -> dict[str, float]:
         """{"bleu1": …, …, "bleu4": …} as fractions."""
-        ratio = (self.hypothesis_length + _TINY) / (self.reference_length + _SMALL)
-        penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-        product, scores = 1.0, {}
-        for n in range(MAX_ORDER):
-            product *= (self.matches[n] + _TINY) / (self.totals[n] + _SMALL)
-            scores[f"bleu{n + 1}"] = product ** (1 / (n + 1)) * penalty
-        return scores
+        return {name: float(value) for name, value in score(self.vector()).items()}
+
+    def vector(self) -> np.ndarray:
+        """int64 (10,): matches, totals, both lengths. Those of all captions of a corpus add up to its own."""
+        return np.array([*self.matches, *self.totals, self.hypothesis_length, self.reference_length], np.int64)
+
+
+def score(vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """BLEU-1 to BLEU-4 of summed `BleuStatistics.vector` (…, 10), each of shape (…)."""
+    matches, totals, lengths = np.split(np.asarray(vectors, np.float64), [MAX_ORDER, 2 * MAX_ORDER], axis=-1)
+    ratio = (lengths[..., 0] + _TINY) / (lengths[..., 1] + _SMALL)
+    penalty = np.exp(np.minimum(0.0, 1 - 1 / ratio))
+    products = np.cumprod((matches + _TINY) / (totals + _SMALL), axis=-1)
+    return {f"bleu{n}": products[..., n - 1] ** (1 / n) * penalty for n in range(1, MAX_ORDER + 1)}
 
 
 def bleu(references: Sequence[Sequence[Tokens]], hypotheses: Sequence[Tokens]) -> dict[str, float]:

@@ -1,11 +1,123 @@
-"""How much captions differ from one another."""
+"""How much captions differ from one another, how many words they know, and whether they are the model's own.
+
+>>> diversity([["a", "cat"], ["a", "dog"]])["distinct_1"]       # 3 different words of 4
+>>> novelty([["a", "cat"]], [["a", "red", "cat"]]).copied       # [False]
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from memefly.metrics.bleu import BleuStatistics, closest_length, ngrams
+
+SELF_BLEU_REFERENCES = 50
+
+Tokens = Sequence[str]
 
 
-def diversity(hypotheses: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`distinct_captions`: how many different ones there are; `distinct_share`: of all."""
+def distinct_n(hypotheses: Sequence[Tokens], n: int) -> float:
+    """Different n-grams over all n-grams (Li et al., arXiv 1510.03055); 0 where there are none."""
+    found = [tuple(h[i : i + n]) for h in hypotheses for i in range(len(h) - n + 1)]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def diversity(hypotheses: Sequence[Tokens]) -> dict[str, float]:
+    """`distinct_captions`: how many different ones there are; `distinct_share`: of all; `distinct_1` and `distinct_2`:
+    different words and pairs of words, of all; `vocabulary`: how many different words; `length`: words a caption."""
     distinct = len({tuple(h) for h in hypotheses})
-    return {"distinct_captions": distinct, "distinct_share": distinct / len(hypotheses) if hypotheses else 0.0}
+    many = max(1, len(hypotheses))
+    return {
+        "distinct_captions": distinct,
+        "distinct_share": distinct / many,
+        "distinct_1": distinct_n(hypotheses, 1),
+        "distinct_2": distinct_n(hypotheses, 2),
+        "vocabulary": len({word for h in hypotheses for word in h}),
+        "length": sum(map(len, hypotheses)) / many,
+    }
+
+
+def self_bleu(hypotheses: Sequence[Tokens], references: int = SELF_BLEU_REFERENCES, seed: int = 0) -> float:
+    """BLEU-4 of each caption against others of the same model (Zhu et al., "Texygen", arXiv 1802.01886), as of a
+    corpus: high where a model repeats itself.
+
+    It grows with the number of references, so that is fixed: as many others as `references`, drawn with `seed`, and all
+    others only where there are fewer. 0 for fewer than two captions.
+    """
+    if len(hypotheses) < 2:
+        return 0.0
+    counts, drawer = [ngrams(h) for h in hypotheses], random.Random(seed)
+    total = BleuStatistics()
+    for i, hypothesis in enumerate(hypotheses):
+        others = drawer.sample(range(len(hypotheses) - 1), min(references, len(hypotheses) - 1))
+        others = [j + (j >= i) for j in others]
+        matches = [0] * len(total.matches)
+        for ngram, count in counts[i].items():
+            matches[len(ngram) - 1] += min(count, max(counts[j][ngram] for j in others))
+        total += BleuStatistics(
+            tuple(matches),
+            tuple(max(0, len(hypothesis) - n) for n in range(len(matches))),
+            len(hypothesis),
+            closest_length([len(hypotheses[j]) for j in others], len(hypothesis)),
+        )
+    return total.score()["bleu4"]
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Of every caption: the training caption nearest to it, how near (0 to 1), and whether it is that one."""
+
+    nearest: list[str]
+    similarity: np.ndarray  # float64 (N,)
+    copied: np.ndarray  # bool (N,)
+
+    def score(self) -> dict[str, float]:
+        """`copied_share`: of all captions; `nearest_similarity`: the mean."""
+        if not self.nearest:
+            return {"copied_share": 0.0, "nearest_similarity": 0.0}
+        return {
+            "copied_share": float(self.copied.mean()),
+            "nearest_similarity": float(self.similarity.mean()),
+        }
+
+
+def novelty(hypotheses: Sequence[Tokens], training: Sequence[Tokens], chunk: int = 256) -> Novelty:
+    """What of the hypotheses is in the training captions.
+
+    Nearness is the Dice coefficient of the sets of their words and pairs of neighbouring words; of the equally near,
+    the one that comes first. Raises ValueError where there are no training captions.
+    """
+    from scipy import sparse
+
+    seen = list(dict.fromkeys(map(tuple, training)))
+    if not seen:
+        raise ValueError("novelty needs the captions of training")
+    columns: dict[tuple[str, ...], int] = {}
+
+    def incidence(captions: Sequence[Tokens], grow: bool) -> tuple[sparse.csr_matrix, np.ndarray]:
+        rows, places, sizes = [], [], []
+        for row, caption in enumerate(captions):
+            parts = {g for g in ngrams(caption) if len(g) <= 2}
+            sizes.append(len(parts))
+            known = [columns.setdefault(p, len(columns)) if grow else columns.get(p, -1) for p in parts]
+            known = [p for p in known if p >= 0]
+            rows += [row] * len(known)
+            places += known
+        shape = (len(captions), max(1, len(columns)))
+        return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, places)), shape), np.array(sizes, np.float64)
+
+    theirs, their_sizes = incidence(seen, grow=True)
+    mine, my_sizes = incidence(hypotheses, grow=False)
+    best, similarity = [], []
+    for start in range(0, len(hypotheses), chunk):
+        common = (mine[start : start + chunk] @ theirs.T).toarray()
+        dice = 2 * common / np.maximum(my_sizes[start : start + chunk, np.newaxis] + their_sizes, 1)
+        best += dice.argmax(axis=1).tolist()
+        similarity += dice.max(axis=1).tolist()
+    copies = set(seen)
+    copied = np.array([tuple(h) in copies for h in hypotheses], bool)
+    nearest = [h if c else seen[i] for h, c, i in zip(hypotheses, copied, best)]
+    return Novelty([" ".join(caption) for caption in nearest], np.array(similarity), copied)

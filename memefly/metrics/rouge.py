@@ -26,17 +26,21 @@ def _common(a: Tokens, b: Tokens) -> int:
     return row[-1]
 
 
+def score(references: Sequence[Tokens], hypothesis: Tokens) -> float:
+    """ROUGE-L of one hypothesis. Raises ValueError without a reference."""
+    if not references:
+        raise ValueError("every hypothesis needs at least one reference")
+    common = [(_common(hypothesis, reference), len(reference)) for reference in references]
+    precision = max(c / len(hypothesis) for c, _ in common) if hypothesis else 0.0
+    recall = max((c / n for c, n in common if n), default=0.0)
+    if not (precision and recall):
+        return 0.0
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+
+
 def rouge_l(references: Sequence[Sequence[Tokens]], hypotheses: Sequence[Tokens]) -> dict[str, float]:
     """{"rouge_l": …}, the mean over hypotheses, each with its list of tokenized references."""
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(hypotheses)} hypotheses, but references for {len(references)}")
-    if not all(references):
-        raise ValueError("every hypothesis needs at least one reference")
-    total = 0.0
-    for captions, hypothesis in zip(references, hypotheses):
-        common = [(_common(hypothesis, reference), len(reference)) for reference in captions]
-        precision = max((c / len(hypothesis) for c, _ in common), default=0.0) if hypothesis else 0.0
-        recall = max((c / n for c, n in common if n), default=0.0)
-        if precision and recall:
-            total += (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
-    return {"rouge_l": total / len(hypotheses) if hypotheses else 0.0}
+    scores = [score(group, hypothesis) for group, hypothesis in zip(references, hypotheses)]
+    return {"rouge_l": sum(scores) / len(scores) if scores else 0.0}
