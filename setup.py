@@ -15,7 +15,6 @@ LIBRARY = [
     "fastjsonschema>=2.19",
     "jinja2>=3.1",
     "regex>=2023.12",
-    "scipy>=1.11",
     "tqdm>=4.66",
 ]
 EXTRAS = {

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,40 +85,33 @@ class Novelty:
         }
 
 
-def novelty(hypotheses: Sequence[Tokens], training: Sequence[Tokens], chunk: int = 256) -> Novelty:
+def novelty(hypotheses: Sequence[Tokens], training: Sequence[Tokens]) -> Novelty:
     """What of the hypotheses is in the training captions.
 
     Nearness is the Dice coefficient of the sets of their words and pairs of neighbouring words; of the equally near,
     the one that comes first. Raises ValueError where there are no training captions.
     """
-    from scipy import sparse
-
     seen = list(dict.fromkeys(map(tuple, training)))
     if not seen:
         raise ValueError("novelty needs the captions of training")
-    columns: dict[tuple[str, ...], int] = {}
+    having: dict[tuple[str, ...], list[int]] = defaultdict(list)  # which training captions have a word or a pair
+    for row, caption in enumerate(seen):
+        for part in _parts(caption):
+            having[part].append(row)
+    index = {part: np.array(rows, np.int32) for part, rows in having.items()}
+    sizes, copies = np.array([len(_parts(caption)) for caption in seen]), set(seen)
+    nearest, similarity, copied = [], [], []
+    for hypothesis in map(tuple, hypotheses):
+        parts = _parts(hypothesis)
+        rows = [index[part] for part in parts if part in index]
+        common = np.bincount(np.concatenate(rows), minlength=len(seen)) if rows else np.zeros(len(seen))
+        dice = 2 * common / (sizes + len(parts))
+        best = int(dice.argmax())
+        copied.append(hypothesis in copies)
+        nearest.append(" ".join(hypothesis if copied[-1] else seen[best]))
+        similarity.append(float(dice[best]))
+    return Novelty(nearest, np.array(similarity), np.array(copied, bool))
 
-    def incidence(captions: Sequence[Tokens], grow: bool) -> tuple[sparse.csr_matrix, np.ndarray]:
-        rows, places, sizes = [], [], []
-        for row, caption in enumerate(captions):
-            parts = {g for g in ngrams(caption) if len(g) <= 2}
-            sizes.append(len(parts))
-            known = [columns.setdefault(p, len(columns)) if grow else columns.get(p, -1) for p in parts]
-            known = [p for p in known if p >= 0]
-            rows += [row] * len(known)
-            places += known
-        shape = (len(captions), max(1, len(columns)))
-        return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, places)), shape), np.array(sizes, np.float64)
 
-    theirs, their_sizes = incidence(seen, grow=True)
-    mine, my_sizes = incidence(hypotheses, grow=False)
-    best, similarity = [], []
-    for start in range(0, len(hypotheses), chunk):
-        common = (mine[start : start + chunk] @ theirs.T).toarray()
-        dice = 2 * common / np.maximum(my_sizes[start : start + chunk, np.newaxis] + their_sizes, 1)
-        best += dice.argmax(axis=1).tolist()
-        similarity += dice.max(axis=1).tolist()
-    copies = set(seen)
-    copied = np.array([tuple(h) in copies for h in hypotheses], bool)
-    nearest = [h if c else seen[i] for h, c, i in zip(hypotheses, copied, best)]
-    return Novelty([" ".join(caption) for caption in nearest], np.array(similarity), copied)
+def _parts(caption: Tokens) -> set[tuple[str, ...]]:
+    return {*zip(caption), *zip(caption, caption[1:])}

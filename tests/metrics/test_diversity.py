@@ -63,15 +63,6 @@ def test_a_copy_is_its_own_nearest():
         assert novelty(cut(one), training).nearest == [one]
 
 
-def test_novelty_in_chunks_is_the_same():
-    drawer, words = random.Random(1), [f"w{i}" for i in range(12)]
-    training = [drawer.choices(words, k=5) for _ in range(60)]
-    captions = [drawer.choices(words, k=5) for _ in range(23)]
-    whole, parts = novelty(captions, training), novelty(captions, training, chunk=4)
-    assert whole.nearest == parts.nearest
-    np.testing.assert_array_equal(whole.similarity, parts.similarity)
-
-
 def test_what_cannot_be():
     with pytest.raises(ValueError, match="needs the captions of training"):
         novelty(cut("a"), [])

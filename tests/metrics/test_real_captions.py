@@ -1,5 +1,6 @@
 """Agreement with the published implementation on real captions: the first caption of each of Flickr8k's 981 dev
-pictures against the other four. Golden values come from pycocoevalcap 1.2 and sacrebleu 2.6.0 (chrF), the captions cut by
+pictures against the other four. Golden values come from pycocoevalcap 1.2 and sacrebleu 2.6.0 (chrF), the captions
+cut by
 
 - `memefly.text`, and handed to them as they are;
 - Stanford CoreNLP's tokenizer, through pycocoevalcap's `PTBTokenizer`, from the raw text. That lowers BLEU-4 by 0.0004
