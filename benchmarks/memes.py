@@ -27,6 +27,8 @@ import numpy as np
 
 from memefly import images, provenance, text
 from memefly.datasets import records
+from memefly.metrics import diversity
+from memefly.metrics.templates import TemplateClassifier, template_recall
 
 
 def read(data: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, list[str]]]:
@@ -58,12 +60,6 @@ def perplexities(folder: Path, features: np.ndarray, captions: list[list[str]]) 
     return results
 
 
-def distinct(captions: list[str], n: int) -> float:
-    """Different n-grams over all n-grams."""
-    ngrams = [tuple(words[i : i + n]) for words in map(str.split, captions) for i in range(len(words) - n + 1)]
-    return len(set(ngrams)) / max(1, len(ngrams))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path, help="a canonical data set of templates")
@@ -74,9 +70,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.naive_bayes import MultinomialNB
-
     from memefly import export
 
     pictures, trained, held = read(arguments.data)
@@ -86,22 +79,20 @@ def main() -> None:
     model = export.load(arguments.model)
     data = [images.read(arguments.data / pictures[t]).data for t in templates]
 
-    words = CountVectorizer(tokenizer=str.split, token_pattern=None, lowercase=False)
-    counts = words.fit_transform([c for t in templates for c in trained[t]])
-    classifier = MultinomialNB(alpha=0.1).fit(counts, [t for t in templates for _ in trained[t]])
+    classifier = TemplateClassifier({t: [c.split() for c in trained[t]] for t in templates})
     seen = {c for captions in trained.values() for c in captions}
 
     def judge(captions: dict[str, list[str]]) -> dict[str, float]:
         everything = [(t, c) for t in templates for c in captions[t]]
-        guesses = classifier.predict(words.transform([c for _, c in everything]))
-        said = [c for _, c in everything]
+        said = [c.split() for _, c in everything]
+        varied = diversity(said)
         return {
             "captions": len(said),
-            "template_recall": float(np.mean([guess == t for guess, (t, _) in zip(guesses, everything)])),
-            "distinct_1": distinct(said, 1),
-            "distinct_2": distinct(said, 2),
-            "distinct_captions": len(set(said)) / len(said),
-            "copied_share": float(np.mean([c in seen for c in said])),
+            "template_recall": template_recall(classifier, said, [t for t, _ in everything]),
+            "distinct_1": varied["distinct_1"],
+            "distinct_2": varied["distinct_2"],
+            "distinct_captions": varied["distinct_share"],
+            "copied_share": float(np.mean([c in seen for _, c in everything])),
         }
 
     def caption(**knobs) -> dict[str, list[str]]:

@@ -97,6 +97,31 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
 
+    evaluator = command(
+        "evaluate",
+        _evaluate,
+        "score an exported model on a data set",
+        "  memefly evaluate --model root/serving/captioner --data data/flickr8k\n"
+        "  memefly evaluate --model root/serving/captioner/1700086400 --against root/serving/captioner/1700000000 "
+        "--data data/flickr8k",
+    )
+    evaluator.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions"
+    )
+    evaluator.add_argument("--data", required=True, type=Path, metavar="DIR", help="a data set in the canonical form")
+    evaluator.add_argument("--split", choices=("train", "val", "eval"), default="eval", metavar="S", help="(eval)")
+    evaluator.add_argument("--against", type=Path, metavar="DIR", help="another model, on the same pictures")
+    evaluator.add_argument("--beam", type=_positive, metavar="K", help="search with a beam of K (each model's own)")
+    evaluator.add_argument("--pictures", type=_positive, metavar="N", help="the first so many only")
+    evaluator.add_argument(
+        "--tokenizer",
+        choices=("memefly", "ptb"),
+        default="memefly",
+        metavar="T",
+        help="memefly: as training cuts words | ptb: as coco-caption does, for published figures (memefly)",
+    )
+    evaluator.add_argument("--json", action="store_true", help="one JSON object, with the captions")
+
     exporter = command(
         "export",
         _export,
@@ -275,6 +300,84 @@ def _serve(arguments) -> int:
     print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)
     uvicorn.run(create_app(backend), host=arguments.host, port=arguments.port, log_level="warning")
     return 0
+
+
+# What `memefly evaluate` tells, in this order: key, name, and the format of its values.
+_METRICS = (
+    ("bleu1", "BLEU-1", ".4f"),
+    ("bleu2", "BLEU-2", ".4f"),
+    ("bleu3", "BLEU-3", ".4f"),
+    ("bleu4", "BLEU-4", ".4f"),
+    ("constant_bleu4", "BLEU-4 of the best constant caption", ".4f"),
+    ("cider", "CIDEr-D", ".4f"),
+    ("rouge_l", "ROUGE-L", ".4f"),
+    ("chrf", "chrF", ".4f"),
+    ("distinct_captions", "distinct captions", ".0f"),
+    ("distinct_1", "distinct-1", ".4f"),
+    ("distinct_2", "distinct-2", ".4f"),
+    ("self_bleu4", "self-BLEU-4", ".4f"),
+    ("vocabulary", "words used", ".0f"),
+    ("length", "words a caption", ".2f"),
+    ("copied_share", "copied from training", ".2%"),
+    ("nearest_similarity", "nearness to training", ".4f"),
+    ("template_recall", "template recall", ".2%"),
+)
+
+
+def _evaluate(arguments) -> int:
+    from tqdm import tqdm
+
+    from memefly import evaluation, export, text
+    from memefly.metrics import ptb
+
+    cut = ptb.tokenize if arguments.tokenizer == "ptb" else text.tokenize
+    folder = export.newest_version(arguments.model)
+    shares = export.read_manifest(folder)["config"].get("splits")
+    examples = evaluation.read(arguments.data, arguments.split, shares, arguments.pictures, cut)
+    knobs = {"beam": arguments.beam} if arguments.beam else {}
+    found = []
+    for model in filter(None, (arguments.model, arguments.against)):
+        with tqdm(total=len(examples.pictures), desc=f"captions, {model.name}", unit=" pictures", disable=None) as bar:
+            found.append(evaluation.evaluate(model, examples, cut, bar.update, **knobs))
+    ours, *theirs = found
+    differences = evaluation.compare(ours, theirs[0]) if theirs else {}
+    if arguments.json:
+        told = {"split": arguments.split, "tokenizer": arguments.tokenizer, **_told(ours)}
+        told["captions"] = dict(zip(examples.images, ours.captions))
+        if theirs:
+            told["against"] = _told(theirs[0])
+            told["differences"] = {name: dataclasses.asdict(d) for name, d in differences.items()}
+        print(json.dumps(told, ensure_ascii=False))
+        return 0
+    print(f"{ours.model}: {ours.pictures} pictures of {arguments.split}, words as {arguments.tokenizer} cuts them")
+    if theirs:
+        print(f"against {theirs[0].model}")
+    for key, name, form in _METRICS:
+        if key not in ours.metrics:
+            continue
+        line = f"{name:<36} {ours.metrics[key]:>8{form}}"
+        if theirs:
+            line += f" {theirs[0].metrics[key]:>8{form}}"
+        if key in differences:
+            d = differences[key]
+            line += f"   {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]  p {d.p:.3f}"
+        elif key in ours.intervals and not theirs:
+            line += f"   [{ours.intervals[key].low:.4f}, {ours.intervals[key].high:.4f}]"
+        print(line)
+    print(f"best constant caption: {ours.constant_caption}")
+    print("[ ]: 95 % of draws of the pictures with replacement" + (", the same for both models" if theirs else ""))
+    return 0
+
+
+def _told(evaluation) -> dict:
+    return {
+        "model": evaluation.model,
+        "version": evaluation.version,
+        "pictures": evaluation.pictures,
+        "metrics": evaluation.metrics,
+        "intervals": {name: dataclasses.asdict(i) for name, i in evaluation.intervals.items()},
+        "constant_caption": evaluation.constant_caption,
+    }
 
 
 def _export(arguments) -> int:

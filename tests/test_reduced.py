@@ -96,7 +96,7 @@ def test_what_is_refused_leaves_nothing(exported, memes, tmp_path):
     elsewhere = shutil.copytree(exported, tmp_path / "model" / "7")
     manifest = export.read_manifest(elsewhere)
     (elsewhere / "memefly.json").write_text(json.dumps(manifest | {"config": {**manifest["config"], "splits": None}}))
-    with pytest.raises(ModelError, match="does not say how its pictures were split"):
+    with pytest.raises(DataError, match="does not say how its run split such pictures"):
         reduced.reduce(elsewhere, tmp_path / "out", "bf16", memes)
     few = tmp_path / "few"
     shutil.copytree(memes, few)

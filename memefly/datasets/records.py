@@ -121,12 +121,22 @@ def split_of(image_id: str, shares: dict[str, float]) -> str:
     return next(reversed(shares))
 
 
-def of_splits(folder: str | Path, splits: Container[str], shares: dict[str, float]) -> Iterator[tuple[str, Record]]:
+def of_splits(
+    folder: str | Path, splits: Container[str], shares: dict[str, float] | None
+) -> Iterator[tuple[str, Record]]:
     """The records of a data set that can be used and belong to `splits`, each with its split: the one it names, or that
-    of its picture's bytes. Records and pictures that cannot be read are passed over: the pipeline tells of them."""
+    of its picture's bytes. Records and pictures that cannot be read are passed over: the pipeline tells of them.
+
+    `shares` as in `split_of`. Raises `DataError` where a record names no split and there are none.
+    """
     for line in read_lines(folder):
         try:
             record = parse(line)
+            if not record.split and not shares:
+                raise DataError(
+                    f"{folder}: line {record.line} names no split, and the model does not say how its run split such "
+                    "pictures, so some of these may be what it was trained on; run the pipeline again"
+                )
             split = record.split or split_of(
                 hashlib.sha256((Path(folder) / record.image).read_bytes()).hexdigest(), shares
             )

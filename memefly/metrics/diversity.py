@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -114,4 +115,4 @@ def novelty(hypotheses: Sequence[Tokens], training: Sequence[Tokens]) -> Novelty
 
 
 def _parts(caption: Tokens) -> set[tuple[str, ...]]:
-    return {*zip(caption), *zip(caption, caption[1:])}
+    return {*zip(caption), *itertools.pairwise(caption)}

@@ -1,0 +1,115 @@
+"""An exported model on a data set: every metric with its interval, and beside another model, pair by pair.
+
+    >>> result = evaluate("root/serving/captioner", "data/flickr8k", split="eval")
+    >>> result.metrics["bleu4"], result.intervals["bleu4"]
+
+Captions are those of the model's own search, the best of each picture; references are all captions that people wrote of
+it. Novelty is against the captions of train and val, which the model may have seen. Template recall is told where the
+pictures are of groups that have captions there too, as memes are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memefly import export, images, text
+from memefly.datasets import records
+from memefly.errors import DataError, PictureError
+from memefly.metrics import Corpus, Difference, Interval, best_constant_caption, diversity, novelty, self_bleu
+from memefly.metrics import compare as compare_corpora
+from memefly.metrics import intervals as intervals_of
+from memefly.metrics.templates import TemplateClassifier, template_recall
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pictures that are judged, and what was written of others."""
+
+    images: list[str]  # as the data set names them
+    pictures: list[bytes]  # fit for the graph
+    references: list[list[list[str]]]  # words
+    groups: list[str]
+    training: list[list[str]]  # captions of train and val
+    by_group: dict[str, list[list[str]]]  # the same, where their picture has a group
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    model: str
+    version: str
+    pictures: int
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]  # 95 %, of those metrics that have one
+    constant_caption: str
+    captions: list[str] = field(repr=False)
+    corpus: Corpus = field(repr=False)
+
+
+def read(
+    data: str | Path,
+    split: str,
+    shares: dict[str, float] | None,
+    pictures: int | None = None,
+    cut: Callable[[str], Sequence[str]] = text.tokenize,
+) -> Examples:
+    """The first `pictures` (None: all) of a split; `shares` as in `records.of_splits`. Pictures that cannot be read are
+    passed over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
+    data = Path(data)
+    found = Examples([], [], [], [], [], defaultdict(list))
+    for where, record in records.of_splits(data, (split, "train", "val"), shares):
+        captions = [list(cut(caption)) for caption in record.captions]
+        if where == split and len(found.pictures) != pictures:
+            try:
+                found.pictures.append(images.read(data / record.image).data)
+            except PictureError:
+                continue
+            found.images.append(record.image)
+            found.references.append(captions)
+            found.groups.append(record.group)
+        if where in ("train", "val") and where != split:
+            found.training.extend(captions)
+            if record.group:
+                found.by_group[record.group].extend(captions)
+    if len(found.pictures) < 2:
+        raise DataError(f"{data}: expected two pictures at least in the split {split!r}, found {len(found.pictures)}")
+    return found
+
+
+def evaluate(
+    model: str | Path,
+    examples: Examples,
+    cut: Callable[[str], Sequence[str]] = text.tokenize,
+    on_captioned: Callable[[int], None] = lambda pictures: None,
+    **knobs,
+) -> Evaluation:
+    """`knobs` as in `ExportedModel.caption`. Raises `ModelError`."""
+    loaded = export.load(model)
+    said: list[str] = []
+    for start in range(0, len(examples.pictures), BATCH):
+        batch = examples.pictures[start : start + BATCH]
+        said += [row[0].text if row else "" for row in loaded.caption(batch, **knobs)]
+        on_captioned(len(batch))
+    hypotheses = [list(cut(caption)) for caption in said]
+    corpus = Corpus.of(examples.references, hypotheses)
+    constant, constant_bleu4 = best_constant_caption(examples.references, hypotheses)
+    metrics = corpus.score()
+    metrics |= {"constant_bleu4": constant_bleu4, "bleu4_gain": metrics["bleu4"] - constant_bleu4}
+    metrics |= {**diversity(hypotheses), "self_bleu4": self_bleu(hypotheses)}
+    if examples.training:
+        metrics |= novelty(hypotheses, examples.training).score()
+    of_groups = [(h, g) for h, g in zip(hypotheses, examples.groups) if g in examples.by_group]
+    if of_groups and len(examples.by_group) > 1:
+        classifier = TemplateClassifier(examples.by_group)
+        metrics["template_recall"] = template_recall(classifier, *map(list, zip(*of_groups)))
+    version = str(loaded.manifest.get("version", loaded.folder.name))
+    return Evaluation(str(loaded.folder), version, len(said), metrics, intervals_of(corpus), constant, said, corpus)
+
+
+def compare(ours: Evaluation, theirs: Evaluation) -> dict[str, Difference]:
+    """Ours less theirs on the same pictures, by the paired bootstrap."""
+    return compare_corpora(ours.corpus, theirs.corpus)

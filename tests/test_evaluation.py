@@ -1,0 +1,74 @@
+import json
+import shutil
+
+import pytest
+
+from memefly import cli, evaluation, export, metrics, text
+from memefly.datasets import records
+from memefly.errors import DataError
+
+pytestmark = pytest.mark.slow
+SHARES = {"train": 8, "val": 1, "eval": 1}
+
+
+@pytest.fixture(scope="module")
+def examples(memes):
+    return evaluation.read(memes, "eval", SHARES)
+
+
+@pytest.fixture(scope="module")
+def result(exported, examples):
+    return evaluation.evaluate(exported, examples)
+
+
+def test_the_pictures_are_those_that_no_model_saw(memes, examples):
+    by_split = {split: [] for split in SHARES}
+    for split, record in records.of_splits(memes, by_split, SHARES):
+        by_split[split].append(record)
+    assert examples.images == [record.image for record in by_split["eval"]] and len(examples.images) > 3
+    seen = [c for split in ("train", "val") for record in by_split[split] for c in record.captions]
+    assert sorted(examples.training) == sorted(map(text.tokenize, seen))
+    assert sum(map(len, examples.by_group.values())) == len(seen)
+
+
+def test_figures_are_those_of_the_captions(exported, examples, result):
+    captions = [row[0].text for row in export.load(exported).caption(examples.pictures)]
+    assert result.captions == captions and result.pictures == len(captions) and result.version == "1700000000"
+    references = [[" ".join(words) for words in group] for group in examples.references]
+    expected = metrics.score(references, captions)
+    assert {name: result.metrics[name] for name in expected} == pytest.approx(expected)
+    assert all(i.low <= i.high for i in result.intervals.values()) and "bleu4" in result.intervals
+    assert result.metrics["bleu4_gain"] == result.metrics["bleu4"] - result.metrics["constant_bleu4"]
+    assert 0 <= result.metrics["template_recall"] <= 1 and result.metrics["copied_share"] == 0.0
+
+
+def test_a_model_against_itself_differs_in_nothing(result):
+    assert all((d.value, d.low, d.high) == (0, 0, 0) for d in evaluation.compare(result, result).values())
+
+
+def test_the_command(exported, memes, examples, result, capsys):
+    command = ["evaluate", "--model", str(exported), "--data", str(memes)]
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    low, high = result.intervals["bleu4"].low, result.intervals["bleu4"].high
+    (line,) = [line for line in told.splitlines() if line.startswith("BLEU-4  ")]
+    assert line.split()[1:] == [f"{result.metrics['bleu4']:.4f}", f"[{low:.4f},", f"{high:.4f}]"]
+    assert cli.main([*command, "--against", str(exported), "--json", "--beam", "1", "--tokenizer", "ptb"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["captions"]) == examples.images and told["tokenizer"] == "ptb"
+    assert told["metrics"] == told["against"]["metrics"] and told["differences"]["cider"]["p"] == 1.0
+    assert cli.main([*command, "--against", str(exported)]) == 0
+    assert "p 1.000" in capsys.readouterr().out
+
+
+def test_what_cannot_be_judged(exported, memes, tmp_path, capsys):
+    few = tmp_path / "few"
+    shutil.copytree(memes, few)
+    lines = (few / "captions.jsonl").read_text().splitlines()
+    (few / "captions.jsonl").write_text("\n".join(lines[:1]) + "\n")
+    with pytest.raises(DataError, match="expected two pictures at least in the split 'eval'"):
+        evaluation.read(few, "eval", SHARES)
+    with pytest.raises(DataError, match="names no split, and the model does not say"):
+        evaluation.read(memes, "eval", None)
+    assert cli.main(["evaluate", "--model", str(tmp_path), "--data", str(memes)]) == 2
+    assert "not a model of memefly" in capsys.readouterr().err
