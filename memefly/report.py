@@ -16,7 +16,9 @@ SUMMARY, GALLERY, HISTORY, REPORT = "summary.json", "gallery.json", "history.jso
 _METRICS = {
     "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
     "constant_bleu4": "BLEU-4 of the best constant caption", "bleu4_gain": "gain over it",
-    "distinct_captions": "distinct captions",
+    "cider": "CIDEr-D", "rouge_l": "ROUGE-L", "chrf": "chrF",
+    "distinct_captions": "distinct captions", "distinct_1": "distinct-1", "distinct_2": "distinct-2",
+    "self_bleu4": "self-BLEU-4", "vocabulary": "words used", "length": "words a caption",
 }  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def write(run: Path) -> Path:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["metric"] = lambda v: f"{v:.0f}" if isinstance(v, (int, float)) and v >= 2 else f"{v:.4f}"
+    environment.filters["metric"] = lambda v: f"{v:.0f}" if v >= 2 and v == int(v) else f"{v:.4f}"
     distinct = len({p["captions"][0]["text"] for p in gallery["pictures"]})
     html = environment.get_template("report.html").render(
         run=summary, gallery=gallery, history=_optional(run / HISTORY, []), names=_METRICS, distinct=distinct

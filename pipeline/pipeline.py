@@ -202,8 +202,8 @@ def eval_config(gate: GateConfig) -> config_pb2.EvalConfig:
                 {
                     "metrics": [
                         {
-                            "class_name": "CaptionBleu",
-                            "module": "components.caption_metrics.bleu",
+                            "class_name": "CaptionMetrics",
+                            "module": "components.caption_metrics.captions",
                             "config": json.dumps({"code": code_digest(*_METRIC_CODE)}),
                         }
                     ],

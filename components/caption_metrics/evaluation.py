@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow_model_analysis as tfma
 
-from components.caption_metrics.bleu import KEYS
+from components.caption_metrics.captions import KEYS
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 KNOBS = {"bleu4": "gate.min_bleu4", "bleu4_gain": "gate.min_gain: BLEU-4 above the best constant caption's"}

@@ -19,7 +19,7 @@ from memefly.metrics.bleu import MAX_ORDER, BleuStatistics, Tokens, closest_leng
 
 @dataclass
 class ConstantCaptionSearch:
-    """Collects references picture by picture; two halves merge into the whole.
+    """Collects references picture by picture.
 
     `matched[g][c - 1]` is how many pictures have n-gram g at least c times in one of their references;
     `lengths` counts the sets of reference lengths; `candidates` are the sentences to try.
@@ -30,25 +30,17 @@ class ConstantCaptionSearch:
     candidates: set[tuple[str, ...]] = field(default_factory=set)
     pictures: int = 0
 
-    def add(self, references: Sequence[Tokens], extra_candidates: Iterable[Tokens] = ()) -> None:
-        """One picture. Its references are candidates too, and so are `extra_candidates`."""
+    def add(self, references: Sequence[Tokens]) -> None:
+        """One picture. Its references are candidates too."""
         ceiling = Counter()
         for reference in references:
             ceiling |= ngrams(reference)
             self.candidates.add(tuple(reference))
-        self.candidates.update(map(tuple, extra_candidates))
         for ngram, count in ceiling.items():
             for level in range(1, count + 1):
                 self.matched[ngram][level] += 1
         self.lengths[tuple(sorted({len(r) for r in references}))] += 1
         self.pictures += 1
-
-    def merge(self, other: ConstantCaptionSearch) -> None:
-        for ngram, levels in other.matched.items():
-            self.matched[ngram].update(levels)
-        self.lengths.update(other.lengths)
-        self.candidates |= other.candidates
-        self.pictures += other.pictures
 
     def _statistics(self, candidate: Tokens, reference_length: int) -> BleuStatistics:
         """BLEU statistics of saying `candidate` to every picture."""

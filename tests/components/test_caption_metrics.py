@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from components.caption_metrics.bleu import KEYS, CaptionBleu
+from components.caption_metrics.captions import KEYS, CaptionMetrics
 from memefly import text
-from memefly.metrics import best_constant_caption, score
+from memefly.metrics import best_constant_caption, score, self_bleu
 
 REFERENCES = [
     ["a man rides a horse on the beach", "a man on a horse by the sea"],
@@ -33,7 +33,7 @@ def inputs(i: int) -> dict:
 def evaluate(parts: int, hypotheses=None) -> dict[str, float]:
     from tensorflow_model_analysis.metrics import metric_types
 
-    (computation,) = CaptionBleu().computations()
+    (computation,) = CaptionMetrics().computations()
     combiner = computation.combiner
     accumulators = []
     for part in range(parts):
@@ -53,13 +53,14 @@ def test_equals_the_library_however_the_data_is_parted(parts):
     values = evaluate(parts)
     expected = score(REFERENCES, HYPOTHESES)
     assert set(values) == set(KEYS)
-    for n in range(1, 5):
-        assert values[f"bleu{n}"] == pytest.approx(expected[f"bleu{n}"], rel=1e-12)
+    assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     cut = [[text.tokenize(r) for r in group] for group in REFERENCES]
     constant = best_constant_caption(cut, [text.tokenize(h) for h in HYPOTHESES])[1]
     assert values["constant_bleu4"] == pytest.approx(constant, rel=1e-12)
     assert values["bleu4_gain"] == pytest.approx(expected["bleu4"] - constant, rel=1e-9)
     assert values["distinct_captions"] == 6
+    assert values["self_bleu4"] == pytest.approx(self_bleu([text.tokenize(h) for h in HYPOTHESES]), rel=1e-12)
+    assert values == evaluate(1), "not a bit depends on the parts"
 
 
 def test_one_sentence_for_every_picture_gains_nothing():

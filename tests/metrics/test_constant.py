@@ -3,7 +3,6 @@ import random
 import pytest
 
 from memefly.metrics import best_constant_caption, bleu
-from memefly.metrics.constant import ConstantCaptionSearch
 
 WORDS = ["a", "the", "cat", "dog", "man", "runs", "sits", "on", "red"]
 
@@ -32,16 +31,6 @@ def test_further_candidates_are_tried_too():
     caption, value = best_constant_caption(groups, candidates=[["a", "b"]], order=1)
     assert caption == "a b"
     assert value == pytest.approx(4 / 8)
-
-
-def test_halves_merge_into_the_whole():
-    groups = references(9)
-    whole, left, right = ConstantCaptionSearch(), ConstantCaptionSearch(), ConstantCaptionSearch()
-    for i, group in enumerate(groups):
-        whole.add(group)
-        (left if i % 3 else right).add(group)
-    left.merge(right)
-    assert left.best() == whole.best()
 
 
 def test_a_captioner_of_one_sentence_gains_nothing():
