@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from memefly import export, images, text
 from memefly.decoding import DecodingConfig, dangling_ids, decode
@@ -114,9 +115,7 @@ class LiteModel:
         self.folder, self.manifest = folder, export.read_manifest(folder)
         threads = threads or os.cpu_count() or 1
         try:
-            self._interpreters = [
-                tf.lite.Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)
-            ]
+            self._interpreters = [Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)]
             self._encode, self._decode = (i.get_signature_runner() for i in self._interpreters)
             self._vocabulary = text.Vocabulary.load(folder / VOCABULARY)
         except (OSError, ValueError, RuntimeError) as error:
