@@ -9,8 +9,9 @@ rules of the search are ours on both sides, so that both find the same captions;
 peer ranks words with NumPy where the original went through them one by one. It is slow, so it gets a few pictures at a
 time where ours gets a batch.
 
-Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens. The weights are random and
-`</s>` is held down, so that decoding goes on to the last token.
+Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens, in TensorFlow's graph and
+as LiteRT reads it from an eight-bit model (`memefly.lite`). The weights are random and `</s>` is held down, so that
+decoding goes on to the last token.
 
 All sides take turns in each of `--repeats` rounds; told are medians.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -33,9 +35,10 @@ import tf_keras
 
 from benchmarks import training
 from benchmarks.training import Sizes, our_network
-from memefly import provenance
+from memefly import lite, provenance
 from memefly.decoding import DANGLING, DecodingConfig, decode
 from memefly.networks import Network
+from memefly.standardize import Standardizer
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, UNKNOWN_ID
 
 PENALTY = 0.7
@@ -147,19 +150,35 @@ class Latency:
         network.words.bias.assign(-1e3 * tf.one_hot(END_ID, sizes.vocabulary))
         # As many words that may not come last as there are.
         dangling = range(len(RESERVED_TOKENS), len(RESERVED_TOKENS) + len(DANGLING))
-        self._search = our_search(network, config, 1, sizes, dangling)
         self._calls, self.milliseconds = calls, []
         self._features = tf.random.stateless_normal([1, *sizes.feature_shape], [0, 0])
+        self._search = self._prepared(network, config, dangling, sizes)
         for _ in range(10):
-            tokens = self._search(self._features).tokens
-        assert (tokens[..., -1].numpy() == END_ID).all(), "expected captions of full length"
+            tokens = self._search()
+        assert (tokens[..., -1] == END_ID).all(), "expected captions of full length"
+
+    def _prepared(self, network: Network, config: DecodingConfig, dangling, sizes: Sizes) -> Callable[[], np.ndarray]:
+        search = our_search(network, config, 1, sizes, dangling)
+        return lambda: search(self._features).tokens.numpy()
 
     def __call__(self) -> int:
         for _ in range(self._calls):
             start = time.perf_counter()
-            self._search(self._features).tokens.numpy()
+            self._search()
             self.milliseconds.append(1e3 * (time.perf_counter() - start))
         return self._calls
+
+
+class LiteLatency(Latency):
+    """The same in LiteRT, weights in eight bits."""
+
+    def _prepared(self, network: Network, config: DecodingConfig, dangling, sizes: Sizes) -> Callable[[], np.ndarray]:
+        depth = sizes.feature_shape[-1]
+        as_it_is = Standardizer(np.zeros(depth, np.float32), np.ones(depth, np.float32))
+        self._flatbuffer = lite.search_of(network, as_it_is, config, dangling, sizes.feature_shape)  # it is not copied
+        self._interpreter = lite.Interpreter(model_content=self._flatbuffer, num_threads=os.cpu_count())
+        search, features = self._interpreter.get_signature_runner(), self._features.numpy()
+        return lambda: search(features=features)["tokens"]
 
 
 def main() -> None:
@@ -194,6 +213,7 @@ def main() -> None:
         "latency_ms_dot": Latency(
             sizes, single, max(1, arguments.calls // arguments.repeats), attention="dot", heads=4
         ),
+        "latency_ms_lite": LiteLatency(sizes, single, max(1, arguments.calls // arguments.repeats)),
     }
     training.rates(arguments.repeats, **latencies)
     for name, latency in latencies.items():

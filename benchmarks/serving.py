@@ -33,7 +33,8 @@ from memefly import export, images, provenance
 
 PEER = {"load_s": 9.0, "first_s": 5.8, "later_s": 0.4}
 
-# A process with one model: loads and warms it, then captions the picture that each line on standard input names.
+# A process with one model: loads and warms it, then captions the picture that each line on standard input names; or
+# runs the encoder alone as often.
 _WORKER = """
 import sys, time
 started = time.perf_counter()
@@ -43,11 +44,18 @@ imported = time.perf_counter()
 model = export.load(sys.argv[1])
 loaded = time.perf_counter()
 model.warm_up()
+if sys.argv[2:] == ["encoder"]:
+    import tensorflow as tf
+    pixels = tf.zeros([1, *model.manifest["encoder"]["image_size"], 3])
+    run = lambda data: model.encode(pixels).numpy()
+    [run(None) for _ in range(3)]
+else:
+    run = lambda data: model.predict([images.canonical(data).data])
 print(imported - started, loaded - imported, time.perf_counter() - loaded, flush=True)
 for line in sys.stdin:
     data = Path(line.rstrip("\\n")).read_bytes()
     started = time.perf_counter()
-    model.predict([images.canonical(data).data])
+    run(data)
     print(time.perf_counter() - started, flush=True)
 """
 
@@ -62,9 +70,9 @@ SETTINGS = {
 
 
 class Worker:
-    def __init__(self, folder: Path, setting: Mapping[str, str] | None = None):
+    def __init__(self, folder: Path, setting: Mapping[str, str] | None = None, part: Sequence[str] = ()):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, str(folder)],
+            [sys.executable, "-c", _WORKER, str(folder), *part],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
             env={**os.environ, **(setting or {})},
         )  # fmt: skip
@@ -202,7 +210,10 @@ def main() -> None:
     print(f"imports {imports:.2f} s, load and warm-up {load:.2f} s")
     print(f"first request {1e3 * first:.0f} ms, {ratio:.2f} times the median of the next")
 
-    medians = in_turns({name: Worker(folder) for name, folder in folders.items()}, paths, arguments.requests)
+    forms = {name: Worker(folder) for name, folder in folders.items()}
+    forms["fp32, encoder alone"] = Worker(folders["fp32"], part=["encoder"])
+    medians = in_turns(forms, paths, arguments.requests)
+    result["encoder_ms"] = round(medians.pop("fp32, encoder alone"), 1)
     for name, folder in folders.items():
         print(f"{name:<5} {size(folder) / 1e6:.1f} MB")
     result |= {f"{name}_ms": round(ms, 1) for name, ms in medians.items()}

@@ -31,6 +31,8 @@ from memefly import export, images, text
 from memefly.decoding import DecodingConfig, dangling_ids, decode
 from memefly.errors import ModelError
 from memefly.export import Caption, ExportedModel
+from memefly.networks import Network
+from memefly.standardize import Standardizer
 
 ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
 _LEAST_CALIBRATION = 20
@@ -62,7 +64,10 @@ def convert(
     on_progress(f"encoder: calibrates with {len(calibration)} pictures")
     (partial / ENCODER).write_bytes(_encoder(model, calibration))
     on_progress("decoder: weights to eight bits")
-    (partial / DECODER).write_bytes(_decoder(model, parts))
+    decoding = DecodingConfig(**model.manifest["config"]["decoding"])
+    shape = tuple(model.manifest["encoder"]["feature_shape"])
+    search = search_of(parts.network, parts.standardizer, decoding, dangling_ids(parts.vocabulary), shape)
+    (partial / DECODER).write_bytes(search)
     (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
     manifest = export.manifest_of_smaller(model.manifest, "int8") | {"calibration": len(calibration)}
     del manifest["signatures"]
@@ -86,16 +91,18 @@ def _encoder(model: ExportedModel, calibration: Sequence[bytes]) -> bytes:
     )
 
 
-def _decoder(model: ExportedModel, parts: export.Parts) -> bytes:
-    decoding = DecodingConfig(**model.manifest["config"]["decoding"])
-    shape = [1, *model.manifest["encoder"]["feature_shape"]]
-    dangling = dangling_ids(parts.vocabulary)
+def search_of(
+    network: Network, standardizer: Standardizer, decoding: DecodingConfig, dangling, feature_shape: tuple[int, ...]
+) -> bytes:
+    """The whole search as a flatbuffer: `features` float32 (1, h, w, D) to `tokens` int32 (1, K, T) and `scores`
+    float32 (1, K). `dangling` as in `decode`."""
 
     def search(features):
-        decoded = decode(parts.network, parts.standardizer(features), decoding, dangling)
+        decoded = decode(network, standardizer(features), decoding, dangling)
         return {"tokens": decoded.tokens, "scores": decoded.scores}
 
-    return _flatbuffer(search, [parts.network, parts.standardizer], tf.TensorSpec(shape, tf.float32, name="features"))
+    signature = tf.TensorSpec([1, *feature_shape], tf.float32, name="features")
+    return _flatbuffer(search, [network, standardizer], signature)
 
 
 def _flatbuffer(function: Callable, uses, signature: tf.TensorSpec, ranges: Callable | None = None) -> bytes:
