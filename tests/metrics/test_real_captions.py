@@ -31,14 +31,11 @@ def captions(shared_data):
     return [found[name] for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tokenize", "golden"), [(text.tokenize, CUT_BY_TEXT), (ptb.tokenize, CUT_BY_PTB)])
-def test_real_captions_agree_with_pycocoevalcap(captions, tokenize, golden):
+def test_real_captions_agree_with_the_published_code(captions, tokenize, golden):
     found = score([group[1:] for group in captions], [group[0] for group in captions], tokenize=tokenize)
     assert len(captions) == 981
     assert [found[name] for name in ORDER] == pytest.approx(golden, abs=1e-9)
-
-
-def test_chrf_agrees_with_sacrebleu(captions):
-    assert score([group[1:] for group in captions], [group[0] for group in captions])["chrf"] == pytest.approx(
-        CHRF, abs=1e-9
-    )
+    if tokenize is text.tokenize:
+        assert found["chrf"] == pytest.approx(CHRF, abs=1e-9)
