@@ -30,7 +30,9 @@ def function(build):
     inputs = tf_keras.Input((32, 32, 3))
     model = tf_keras.Model(inputs, build(inputs))
     run = tf.function(lambda x: model(x, training=False), input_signature=SIGNATURE, autograph=False)
-    return run.get_concrete_function()
+    concrete = run.get_concrete_function()
+    concrete.model = model  # a concrete function does not keep its variables
+    return concrete
 
 
 def folds(x):
