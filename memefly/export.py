@@ -54,8 +54,8 @@ MODEL_NAME = "captioner"
 SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
 NO_SCORE = -1e9  # of a place that holds no caption
 NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
-# Of what serves a model: deploy/tf-serving/batching_parameters.txt and `memefly serve`. Eight brought nothing under load
-# (`benchmarks.serving`), and would take half as long again to warm up.
+# Of what serves a model: deploy/tf-serving/batching_parameters.txt and `memefly serve`. Eight brought nothing under
+# load (`benchmarks.serving`), and would take half as long again to warm up.
 LARGEST_BATCH = 4
 WARMUP_BATCHES = range(1, LARGEST_BATCH + 1)
 
