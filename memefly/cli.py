@@ -125,7 +125,7 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     exporter = command(
         "export",
         _export,
-        "write a smaller, faster form of an exported model, if it is good enough",
+        "write a smaller form of an exported model, if it is good enough",
         "  memefly export --model root/serving/captioner --out small --precision int8 --data data/flickr8k",
     )
     exporter.add_argument(

@@ -1,6 +1,7 @@
 """An exported model on a data set: every metric with its interval, and beside another model, pair by pair.
 
-    >>> result = evaluate("root/serving/captioner", "data/flickr8k", split="eval")
+    >>> examples = read("data/flickr8k", "eval", shares=None)      # the data set names its splits
+    >>> result = evaluate("root/serving/captioner", examples)
     >>> result.metrics["bleu4"], result.intervals["bleu4"]
 
 Captions are those of the model's own search, the best of each picture; references are all captions that people wrote of

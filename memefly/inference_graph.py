@@ -2,7 +2,7 @@
 products and convolutions in bfloat16 if that is asked for.
 
     >>> graph = InferenceGraph(encode.get_concrete_function())
-    >>> graph(pictures)                          # the same features; half the variables, which load in half the time
+    >>> graph(pictures)                          # the same features; half the variables, so it loads faster
 
 Folding is exact but for rounding: scale * (W x) + shift = (scale * W) x + shift (Jacob et al., arXiv 1712.05877, 3.2).
 In bfloat16, weights take half the space. Convolutions and what lies between them are computed in it, everything else in
@@ -46,7 +46,8 @@ class InferenceGraph(tf.Module):
         )
         frozen = convert_variables_to_constants_v2(function)
         (self._input,), (self._output,) = ([tensor.name for tensor in t] for t in (frozen.inputs, frozen.outputs))
-        nodes = _without_identities(frozen.graph.as_graph_def().node, keep=self._output)
+        graph = frozen.graph.as_graph_def()
+        nodes = _without_identities(graph.node, keep=self._output)
         nodes = _fold_batch_normalisation(nodes)
         if dtype == "bfloat16":
             nodes = _cast(nodes)
@@ -55,8 +56,8 @@ class InferenceGraph(tf.Module):
         self.weights = [tf.Variable(_value(n), trainable=False, name=name) for name, n in weights.items()]
         self._graph = graph_pb2.GraphDef(
             node=[n for n in nodes if n.name not in weights and n.op != "Placeholder"],
-            library=frozen.graph.as_graph_def().library,
-            versions=frozen.graph.as_graph_def().versions,
+            library=graph.library,
+            versions=graph.versions,
         )
 
         spec = tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype, name="pictures")

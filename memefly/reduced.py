@@ -32,8 +32,6 @@ from memefly.inference_graph import InferenceGraph
 from memefly.lite import LiteModel
 from memefly.metrics import score
 
-PRECISIONS = ("bf16", "int8")
-
 
 @dataclass(frozen=True)
 class Verdict:
