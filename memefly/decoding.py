@@ -30,19 +30,12 @@ from typing import NamedTuple
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from memefly.metrics.form import DANGLING
 from memefly.networks import Network
 from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
 
 _LONGEST_NGRAM = 4  # that `block_ngram` can block
 _NEVER = -1e9  # a log-probability that nothing outweighs, and that adds up without becoming NaN as -inf would
-
-# After these a caption cannot end. Words that often end one ("is that all there is", "what are you looking at", "who is
-# in") are not here.
-DANGLING = (
-    *("a", "an", "the", "and", "or", "of", "with", "from", "into", "onto", "their", "his", "its", "my", "your"),
-    *("while", "as", "at", "by", "for", "to", "than", "towards", "toward", "against", "between", "behind", "near"),
-    *("through", "along", "across", "on", "in", "are", "very"),
-)
 
 
 class DecodingConfig(BaseModel):

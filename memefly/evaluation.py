@@ -19,9 +19,20 @@ from pathlib import Path
 from memefly import export, images, text
 from memefly.datasets import records
 from memefly.errors import DataError, PictureError
-from memefly.metrics import Corpus, Difference, Interval, best_constant_caption, diversity, novelty, self_bleu
+from memefly.metrics import (
+    Corpus,
+    Difference,
+    Interval,
+    best_constant_caption,
+    cider_of_others,
+    diversity,
+    novelty,
+    self_bleu,
+    valid_share,
+)
 from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
+from memefly.metrics.cider import CiderScorer
 from memefly.metrics.templates import TemplateClassifier, template_recall
 
 BATCH = 16
@@ -96,11 +107,15 @@ def evaluate(
         said += [row[0].text if row else "" for row in loaded.caption(batch, **knobs)]
         on_captioned(len(batch))
     hypotheses = [list(cut(caption)) for caption in said]
-    corpus = Corpus.of(examples.references, hypotheses)
+    scorer = CiderScorer(examples.references)
+    corpus = Corpus.of(examples.references, hypotheses, scorer)
     constant, constant_bleu4 = best_constant_caption(examples.references, hypotheses)
     metrics = corpus.score()
     metrics |= {"constant_bleu4": constant_bleu4, "bleu4_gain": metrics["bleu4"] - constant_bleu4}
-    metrics |= {**diversity(hypotheses), "self_bleu4": self_bleu(hypotheses)}
+    metrics["others_cider"] = cider_of_others(examples.references, hypotheses, scorer=scorer)
+    metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
+    metrics |= diversity(hypotheses)
+    metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
     if examples.training:
         metrics |= novelty(hypotheses, examples.training).score()
     of_groups = [(h, g) for h, g in zip(hypotheses, examples.groups) if g in examples.by_group]

@@ -26,6 +26,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 
 from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
+from components.caption_metrics.names import BASELINE
 from components.caption_trainer.run_fn import HISTORY
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
@@ -55,8 +56,12 @@ class RunSummary:
     features: dict = field(default_factory=dict)  # {computed, reused}
     encoder: dict = field(default_factory=dict)  # {name, digest}
     metrics: dict = field(default_factory=dict)  # of the candidate, on eval
+    intervals: dict = field(default_factory=dict)  # of those that have one, [low, high] at 95 %
     baseline: dict | None = None  # of the model it was measured against
+    changes: dict = field(default_factory=dict)  # to that model: {value, low, high, p} by metric
+    slices: list[dict] = field(default_factory=list)  # {by, value, pictures, metrics, intervals, baseline}
     blessed: bool = False
+    decisions: list[dict] = field(default_factory=list)  # {rule, slice, metric, value, threshold, baseline, passed, …}
     gate: list[str] = field(default_factory=list)  # why not, where it was not
     pushed: str | None = None
     error: str | None = None
@@ -80,6 +85,13 @@ def describe(summary: RunSummary, root: str | Path) -> list[str]:
         live = f", live model {summary.baseline['bleu4']:.4f}" if summary.baseline else ""
         constant = f"best constant caption {summary.metrics['constant_bleu4']:.4f}"
         lines.append(f"BLEU-4 {summary.metrics['bleu4']:.4f} ({constant}{live})")
+        if summary.changes:
+            told = (
+                f"{name} {summary.changes[metric]['value']:+.4f} [{summary.changes[metric]['low']:+.4f}, "
+                f"{summary.changes[metric]['high']:+.4f}]"
+                for metric, name in (("bleu4", "BLEU-4"), ("cider", "CIDEr"))
+            )
+            lines.append(f"to the live model, 95 %: {', '.join(told)}")
     if summary.pushed:
         lines.append(f"blessed; model:  {summary.pushed}")
     elif summary.judged and not summary.blessed:
@@ -252,8 +264,13 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
     elif name == "Evaluator":
         folder = outputs["evaluation"][0].uri
         summary.metrics = evaluations.read_metrics(folder)
-        summary.baseline = evaluations.read_metrics(folder, evaluations.BASELINE) or None
-        summary.gate += evaluations.read_failures(folder)
+        summary.intervals = evaluations.read_intervals(folder)
+        summary.baseline = evaluations.read_metrics(folder, BASELINE) or None
+        summary.changes = evaluations.read_changes(folder)
+        summary.slices = evaluations.read_slices(folder)
+        decisions = evaluations.read_decisions(folder)
+        summary.decisions = [asdict(decision) for decision in decisions]
+        summary.gate += [decision.reason for decision in decisions if not decision.passed]
         # ServingValidator may have come before, and what it refused stays refused.
         summary.blessed = of("blessing", "blessed") == 1 and not summary.gate
     elif name == "ServingValidator":

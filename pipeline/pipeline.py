@@ -8,14 +8,10 @@ Inputs are strings of paths; what each node does is in its component and, behind
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
-from google.protobuf import json_format
-from tensorflow_model_analysis.proto import config_pb2
-from tfx.components.evaluator.component import Evaluator
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
@@ -27,8 +23,8 @@ from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from components.caption_evaluator.component import CaptionEvaluator
 from components.caption_example_gen.component import CaptionExampleGen
-from components.caption_metrics.evaluation import BASELINE, CANDIDATE
 from components.example_validator.component import StrictExampleValidator
 from components.image_features.component import ImageFeatures
 from components.model_resolver.strategy import LatestBlessedOther
@@ -39,7 +35,8 @@ from memefly import encoders
 from memefly.errors import ConfigError
 from memefly.export import MODEL_NAME
 from memefly.provenance import code_digest
-from pipeline.config import GateConfig, PipelineConfig
+from pipeline.config import PipelineConfig
+from pipeline.gate import eval_config
 
 NAME = "memefly"
 
@@ -49,7 +46,6 @@ _TRAINER_CODE = (
     "memefly/encoders.py", "memefly/images.py", "memefly/standardize.py", "memefly/text.py",
 )  # fmt: skip
 _TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")
-_METRIC_CODE = ("components/caption_metrics", "memefly/metrics", "memefly/text.py")
 
 
 def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipeline.Pipeline:
@@ -126,13 +122,13 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     ).with_id("LiveModel")
 
     # The gate: raw pictures in, captions out, through the exported signature, on eval alone.
-    evaluator = Evaluator(
+    evaluator = CaptionEvaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=live.outputs["model"],
         eval_config=eval_config(config.gate),
         example_splits=["eval"],
-    )
+    ).with_id("Evaluator")
 
     # A fresh process loads the model and asks it for captions.
     serving_validator = ServingValidator(
@@ -188,38 +184,3 @@ def _by_content(schema_file: str, folder: Path) -> str:
         partial.write_bytes(content)
         os.replace(partial, copy)
     return str(copy)
-
-
-def eval_config(gate: GateConfig) -> config_pb2.EvalConfig:
-    """The gate as TFMA's Evaluator reads it."""
-    model = {"signature_name": "evaluate", "prediction_key": "caption", "label_key": "captions"}
-    model |= {"model_type": "tf_generic"}
-    return json_format.ParseDict(
-        {
-            "model_specs": [{"name": CANDIDATE, **model}, {"name": BASELINE, "is_baseline": True, **model}],
-            "slicing_specs": [{}],
-            "metrics_specs": [
-                {
-                    "metrics": [
-                        {
-                            "class_name": "CaptionMetrics",
-                            "module": "components.caption_metrics.captions",
-                            "config": json.dumps({"code": code_digest(*_METRIC_CODE)}),
-                        }
-                    ],
-                    "thresholds": {
-                        "bleu4": {
-                            "value_threshold": {"lower_bound": gate.min_bleu4},
-                            "change_threshold": {
-                                "direction": "HIGHER_IS_BETTER",
-                                # An equal model passes also where nothing at all is tolerated.
-                                "absolute": -gate.tolerance - 1e-9,
-                            },
-                        },
-                        "bleu4_gain": {"value_threshold": {"lower_bound": gate.min_gain}},
-                    },
-                }
-            ],
-        },
-        config_pb2.EvalConfig(),
-    )

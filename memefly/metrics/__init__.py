@@ -19,7 +19,9 @@ from memefly.metrics.chrf import chrf
 from memefly.metrics.cider import cider
 from memefly.metrics.constant import best_constant_caption
 from memefly.metrics.corpus import Corpus, Difference, Interval, compare, intervals
-from memefly.metrics.diversity import Novelty, diversity, novelty, self_bleu
+from memefly.metrics.diversity import Novelty, NoveltyIndex, diversity, novelty, self_bleu
+from memefly.metrics.form import valid_share
+from memefly.metrics.grounding import cider_of_others
 from memefly.metrics.rouge import rouge_l
 
 __all__ = [
@@ -27,10 +29,12 @@ __all__ = [
     "Difference",
     "Interval",
     "Novelty",
+    "NoveltyIndex",
     "best_constant_caption",
     "bleu",
     "chrf",
     "cider",
+    "cider_of_others",
     "compare",
     "diversity",
     "intervals",
@@ -38,6 +42,7 @@ __all__ = [
     "rouge_l",
     "score",
     "self_bleu",
+    "valid_share",
 ]
 
 

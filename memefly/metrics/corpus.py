@@ -12,6 +12,7 @@ models are judged on the same draws (Koehn, "Statistical Significance Tests for 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,12 +41,18 @@ class Corpus:
     rouge_l: np.ndarray  # float64 (N,)
 
     @classmethod
-    def of(cls, references: Sequence[Sequence[Tokens]], hypotheses: Sequence[Tokens]) -> Corpus:
-        """Of tokenized hypotheses, each with its list of tokenized references. Raises ValueError where one has none."""
+    def of(
+        cls,
+        references: Sequence[Sequence[Tokens]],
+        hypotheses: Sequence[Tokens],
+        scorer: CiderScorer | None = None,
+    ) -> Corpus:
+        """Of tokenized hypotheses, each with its list of tokenized references; `scorer`: that of the references, where
+        there is one already. Raises ValueError where a hypothesis has no reference."""
         if len(references) != len(hypotheses):
             raise ValueError(f"{len(hypotheses)} hypotheses, but references for {len(references)}")
         N, pairs = len(hypotheses), list(zip(references, hypotheses))
-        scorer = CiderScorer(references)
+        scorer = scorer or CiderScorer(references)
         return cls(
             np.array([BleuStatistics.of(r, h).vector() for r, h in pairs], np.int64).reshape(N, 10),
             np.array([chrf_statistics(r, h) for r, h in pairs], np.int64).reshape(N, 3, 6),
@@ -89,10 +96,13 @@ class Difference:
     p: float
 
 
+@functools.lru_cache(maxsize=2)
 def _draws(pictures: int, samples: int, seed: int) -> np.ndarray:
     """float64 (samples, pictures): how often each picture is in each draw of as many pictures with replacement."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=samples).astype(np.float64)
+    draws = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=samples).astype(np.float64)
+    draws.flags.writeable = False  # one array for all who ask
+    return draws
 
 
 def _ends(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,32 +86,43 @@ class Novelty:
         }
 
 
-def novelty(hypotheses: Sequence[Tokens], training: Sequence[Tokens]) -> Novelty:
+class NoveltyIndex:
+    """Training captions by the words and pairs of neighbouring words in them, to look up what is near."""
+
+    def __init__(self, training: Iterable[Tokens]):
+        """Raises ValueError where there are no training captions."""
+        self._seen = list(dict.fromkeys(map(tuple, training)))
+        if not self._seen:
+            raise ValueError("novelty needs the captions of training")
+        having: dict[tuple[str, ...], list[int]] = defaultdict(list)  # which training captions have a word or a pair
+        for row, caption in enumerate(self._seen):
+            for part in _parts(caption):
+                having[part].append(row)
+        self._having = {part: np.array(rows, np.int32) for part, rows in having.items()}
+        self._sizes = np.array([len(_parts(caption)) for caption in self._seen])
+        self._copies = set(self._seen)
+
+    def of(self, hypotheses: Sequence[Tokens]) -> Novelty:
+        nearest, similarity, copied = [], [], []
+        for hypothesis in map(tuple, hypotheses):
+            parts = _parts(hypothesis)
+            rows = [self._having[part] for part in parts if part in self._having]
+            common = np.bincount(np.concatenate(rows), minlength=len(self._seen)) if rows else np.zeros(len(self._seen))
+            dice = 2 * common / (self._sizes + len(parts))
+            best = int(dice.argmax())
+            copied.append(hypothesis in self._copies)
+            nearest.append(" ".join(hypothesis if copied[-1] else self._seen[best]))
+            similarity.append(float(dice[best]))
+        return Novelty(nearest, np.array(similarity), np.array(copied, bool))
+
+
+def novelty(hypotheses: Sequence[Tokens], training: Iterable[Tokens]) -> Novelty:
     """What of the hypotheses is in the training captions.
 
     Nearness is the Dice coefficient of the sets of their words and pairs of neighbouring words; of the equally near,
     the one that comes first. Raises ValueError where there are no training captions.
     """
-    seen = list(dict.fromkeys(map(tuple, training)))
-    if not seen:
-        raise ValueError("novelty needs the captions of training")
-    having: dict[tuple[str, ...], list[int]] = defaultdict(list)  # which training captions have a word or a pair
-    for row, caption in enumerate(seen):
-        for part in _parts(caption):
-            having[part].append(row)
-    index = {part: np.array(rows, np.int32) for part, rows in having.items()}
-    sizes, copies = np.array([len(_parts(caption)) for caption in seen]), set(seen)
-    nearest, similarity, copied = [], [], []
-    for hypothesis in map(tuple, hypotheses):
-        parts = _parts(hypothesis)
-        rows = [index[part] for part in parts if part in index]
-        common = np.bincount(np.concatenate(rows), minlength=len(seen)) if rows else np.zeros(len(seen))
-        dice = 2 * common / (sizes + len(parts))
-        best = int(dice.argmax())
-        copied.append(hypothesis in copies)
-        nearest.append(" ".join(hypothesis if copied[-1] else seen[best]))
-        similarity.append(float(dice[best]))
-    return Novelty(nearest, np.array(similarity), np.array(copied, bool))
+    return NoveltyIndex(training).of(hypotheses)
 
 
 def _parts(caption: Tokens) -> set[tuple[str, ...]]:

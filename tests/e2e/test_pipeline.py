@@ -98,10 +98,10 @@ def test_nothing_changed_nothing_runs(finished, run):
 def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     root, _ = finished
     before = versions(root)
-    done = run(root, "--set", "training.max_steps=1", "--set", "gate.min_bleu4=0.9", "--set", "gate.tolerance=0")
+    done = run(root, "--set", "training.max_steps=1", "--set", "gate.floors.bleu4=0.9")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "NOT blessed, nothing pushed" in done.stdout
-    assert "bleu4 is 0.0000, must be at least 0.9000 (gate.min_bleu4)" in done.stdout
+    assert "bleu4 is 0.0000, must be at least 0.9000 (gate.floors.bleu4)" in done.stdout
     said = summary(root)
     assert not said["blessed"] and said["pushed"] is None
     assert said["baseline"] is not None, "the live model is what it is measured against"

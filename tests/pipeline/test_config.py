@@ -50,3 +50,23 @@ def test_a_file_that_is_not_yaml(tmp_path):
 def test_frozen():
     with pytest.raises(ValueError, match="frozen"):
         config.load("tiny").training.epochs = 3
+
+
+def test_rules_of_the_gate_are_given_one_by_one():
+    gate = config.load(None, ["gate.floors.bleu4=0.3", "gate.ceilings.copied_share=null"]).gate
+    assert gate.floors == config.GATE["floors"] | {"bleu4": 0.3}
+    assert gate.ceilings == {} and gate.regressions == config.GATE["regressions"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("gate.floors.bleu5=0.1", r"gate\.floors\.bleu5.*'bleu4'.*'template_recall'.*got 'bleu5'"),
+        ("gate.regressions.copied_share=0.1", r"gate\.regressions\.copied_share"),
+        ("gate.slices.colour={floors: {bleu4: 0.1}}", r"gate\.slices\.colour.*'group'"),
+        ("gate.min_bleu4=0.1", r"gate\.min_bleu4 is no key; known are floors, ceilings"),
+    ],
+)
+def test_a_rule_about_nothing_is_named(override, says):
+    with pytest.raises(ConfigError, match=says):
+        config.load(None, [override])

@@ -1,0 +1,1 @@
+"""The gate: TFX's Evaluator with captions."""

@@ -1,0 +1,55 @@
+"""CaptionEvaluator's executor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+from tfx.components.evaluator import executor
+from tfx.types import artifact_utils
+
+from components.caption_metrics import training
+from components.caption_metrics.evaluation import read_decisions
+
+_SEEN = ("train", "val")
+
+
+class Executor(executor.Executor):
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        config = json.loads(exec_properties["eval_config"])
+        (metrics,) = config["metrics_specs"][0]["metrics"]
+        knobs = json.loads(metrics["config"])
+        knobs |= {
+            "training": os.path.join(evaluation, "training_captions.gz"),
+            "captions": os.path.join(evaluation, "captions"),
+        }
+        metrics["config"] = json.dumps(knobs)
+        tf.io.gfile.makedirs(evaluation)
+        training.write(knobs["training"], _captions(input_dict["examples"]))
+        properties = {"eval_config": json.dumps(config), "module_path": "components.caption_metrics.extractors"}
+        super().Do(input_dict, output_dict, exec_properties | properties)
+
+        decisions = read_decisions(evaluation)
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        kept = [dataclasses.asdict(d) for d in decisions if not d.passed or not d.slice]
+        blessing.set_string_custom_property("decisions", json.dumps(kept))
+        failed = [d.reason for d in decisions if not d.passed]
+        blessing.set_string_custom_property("reason", "; ".join(failed) or "every rule holds")
+
+
+def _captions(examples: list) -> Iterator[tuple[str, str]]:
+    """The group of its picture and each caption of `_SEEN`."""
+    known = artifact_utils.decode_split_names(artifact_utils.get_single_instance(examples).split_names)
+    for split in sorted(set(_SEEN) & set(known)):
+        for uri in artifact_utils.get_split_uris(examples, split):
+            files = sorted(tf.io.gfile.glob(os.path.join(uri, "*")))
+            compression = "GZIP" if files and files[0].endswith(".gz") else ""
+            for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
+                feature = tf.train.Example.FromString(record).features.feature
+                (group,) = feature["group"].bytes_list.value or [b""]
+                for caption in feature["captions"].bytes_list.value:
+                    yield group.decode("utf-8"), caption.decode("utf-8")

@@ -1,0 +1,83 @@
+"""What TFMA reads of a picture besides its own extractors: the slices it belongs to; and what the models said is kept.
+
+Slices (`names.SLICES`), beside the Examples' own `group`:
+
+- `captions_per_picture`: how many people wrote, "1", "2 to 4", "5", "6 and more";
+- `caption_length`: their mean length, "up to 8 words", "9 to 12 words", "13 words and more".
+
+`evaluation/captions-*.jsonl` holds a line a picture: `image_id`, `source`, `group`, `references`, `caption`, and
+`live`, the live model's, where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+
+from components.caption_metrics.captions import _strings
+from memefly import text
+
+
+def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> list:
+    """As TFX's Evaluator calls it."""
+    extractors = tfma.default_extractors(
+        eval_shared_model=eval_shared_model,
+        eval_config=eval_config,
+        tensor_adapter_config=tensor_adapter_config,
+    )
+    # The last makes slice keys of features; before it, pictures come one by one.
+    ours = tfma.extractors.Extractor(stage_name="CaptionSlices", ptransform=_Slices(eval_config))
+    return [*extractors[:-1], ours, extractors[-1]]
+
+
+class _Slices(beam.PTransform):
+    def __init__(self, eval_config):
+        super().__init__()
+        self._eval_config = eval_config
+        (metrics,) = eval_config.metrics_specs[0].metrics
+        self._path = json.loads(metrics.config).get("captions")
+
+    def expand(self, extracts):
+        if self._path:
+            _ = (
+                extracts
+                | "ToLine" >> beam.Map(_line, eval_config=self._eval_config)
+                | "Write" >> beam.io.WriteToText(self._path, file_name_suffix=".jsonl", num_shards=1)
+            )
+        return extracts | "AddSlices" >> beam.Map(_with_slices)
+
+
+def _with_slices(extracts: dict) -> dict:
+    features = dict(extracts["features"])
+    captions = _strings(features["captions"])
+    features["captions_per_picture"] = np.array([_number(len(captions))], dtype=object)
+    words = sum(len(text.tokenize(caption)) for caption in captions) / len(captions)
+    features["caption_length"] = np.array([_length(words)], dtype=object)
+    if "group" in features and not any(_strings(features["group"])):
+        features["group"] = np.array([], dtype=object)  # in no slice
+    return {**extracts, "features": features}
+
+
+def _number(captions: int) -> str:
+    return str(captions) if captions in (1, 5) else "2 to 4" if captions < 5 else "6 and more"
+
+
+def _length(words: float) -> str:
+    return "up to 8 words" if words < 8.5 else "9 to 12 words" if words < 12.5 else "13 words and more"
+
+
+def _line(extracts: dict, eval_config) -> str:
+    features = extracts["features"]
+    line = {key: "".join(_strings(features.get(key, []))) for key in ("image_id", "source", "group")}
+    inputs = metric_types.StandardMetricInputs(extracts)
+    for spec in eval_config.model_specs:
+        ((label, prediction, _),) = metric_util.to_label_prediction_example_weight(
+            inputs, eval_config=eval_config, model_name=spec.name, flatten=False, squeeze=False
+        )
+        line["references"] = _strings(label)
+        line["live" if spec.is_baseline else "caption"] = _strings(prediction)[0]
+    return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,107 @@
+"""A small world whose pictures are known: scenes, five captions that people might write of each, and models that say
+what they are told to. For the gate, which judges what models say and never looks at a picture."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
+
+from components.caption_evaluator.executor import Executor
+from pipeline.config import GateConfig
+from pipeline.gate import eval_config
+
+SUBJECTS = ["dog", "cat", "man", "woman", "boy", "girl", "horse", "bird", "clown", "robot"]
+COLOURS = ["red", "blue", "green", "brown", "black", "white", "yellow", "grey"]
+ACTIONS = ["runs", "jumps", "sleeps", "eats", "dances", "plays", "sits", "stands", "swims", "waits"]
+PLACES = ["beach", "park", "street", "kitchen", "snow", "field", "river", "garden", "bridge", "stage"]
+SAYINGS = (
+    "a {colour} {subject} {action} in the {place}",
+    "the {subject} in {colour} {action} near a {place}",
+    "there is a {subject} that {action} by the {place}",
+    "in the {place} a {colour} {subject} {action}",
+    "one {subject} {action} while people watch from the {place}",
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    subject: str
+    colour: str
+    action: str
+    place: str
+
+    def says(self, saying: int) -> str:
+        return SAYINGS[saying].format(**vars(self))
+
+    def misread(self, drawer: random.Random, chance: float) -> Scene:
+        """The scene as somebody sees it who takes each part of it for another with some chance."""
+        parts = zip(vars(self).items(), (SUBJECTS, COLOURS, ACTIONS, PLACES))
+        return Scene(**{n: drawer.choice(all_) if drawer.random() < chance else v for (n, v), all_ in parts})
+
+
+class World:
+    def __init__(self, folder: Path, pictures: int = 150, training: int = 300, seed: int = 0, grouped: bool = True):
+        drawer = random.Random(seed)
+        drawn = [Scene(*map(drawer.choice, (SUBJECTS, COLOURS, ACTIONS, PLACES))) for _ in range(pictures + training)]
+        self.eval, self.train, self._folder = drawn[:pictures], drawn[pictures:], folder
+        self._models = 0
+        self._examples = standard_artifacts.Examples()
+        self._examples.uri, self._examples.split_names = str(folder / "examples"), '["train", "eval"]'
+        for split, scenes in (("train", self.train), ("eval", self.eval)):
+            path = folder / "examples" / f"Split-{split}" / "data.gz"
+            path.parent.mkdir(parents=True)
+            with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+                for i, scene in enumerate(scenes):
+                    writer.write(_example(f"{split} {i}", self.captions(scene), scene.subject if grouped else ""))
+
+    def captions(self, scene: Scene) -> list[str]:
+        return [scene.says(saying) for saying in range(len(SAYINGS))]
+
+    def honest(self, chance: float, seed: int = 1) -> list[str]:
+        """A model that looks, and takes each part of a scene for another with some chance."""
+        drawer = random.Random(seed)
+        return [scene.misread(drawer, chance).says(drawer.choice((0, 1, 3))) for scene in self.eval]
+
+    def model(self, captions: list[str]) -> standard_artifacts.Model:
+        """A SavedModel whose `evaluate` says `captions`, one a picture of eval."""
+        self._models += 1
+        model = standard_artifacts.Model()
+        model.uri, model.id = str(self._folder / f"model-{self._models}"), self._models
+        keys = tf.constant([f"eval {i}" for i in range(len(self.eval))])
+        module = tf.Module()
+        module.said = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.constant(captions)), "")
+        evaluate = tf.function(
+            lambda image: {"caption": module.said.lookup(image)},
+            input_signature=[tf.TensorSpec([None], tf.string, "image")],
+        )
+        folder = Path(model.uri) / "Format-Serving"
+        tf.saved_model.save(module, str(folder), signatures={"evaluate": evaluate})
+        return model
+
+    def judge(self, candidate: list[str], live: list[str] | None = None, **gate):
+        """What the pipeline's own Evaluator makes of a model: the folder of the evaluation and the blessing."""
+        inputs = {"examples": [self._examples], "model": [self.model(candidate)]}
+        if live is not None:
+            inputs["baseline_model"] = [self.model(live)]
+        evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
+        evaluation.uri, blessing.uri = (str(self._folder / f"{kind}-{self._models}") for kind in ("eval", "blessing"))
+        properties = {
+            "eval_config": proto_utils.proto_to_json(eval_config(GateConfig.model_validate(gate))),
+            "example_splits": '["eval"]',
+        }
+        Executor().Do(inputs, {"evaluation": [evaluation], "blessing": [blessing]}, properties)
+        return evaluation.uri, blessing
+
+
+def _example(image: str, captions: list[str], group: str) -> bytes:
+    def feature(*values: str) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
+
+    values = {"image_id": feature(image), "image": feature(image), "captions": feature(*captions)}
+    values |= {"group": feature(group), "source": feature(f"{image}.png")}
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
