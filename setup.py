@@ -23,6 +23,7 @@ EXTRAS = {
         "tfx==1.16.0",  # the newest that installs with glibc below 2.39
         "apache-beam[gcp]==2.60.0",  # the last whose DirectRunner needs no Prism binary
         "wandb>=0.25.0,<0.26",  # later ones conflict with protobuf 3.20
+        "matplotlib>=3.9,<4",  # learning curves of the report
         "tensorflow-serving-api>=2.16.1,<2.17",
     ],
     "serving": [
@@ -45,7 +46,7 @@ setup(
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
-    package_data={"memefly": ["templates/*.html"], "pipeline": ["presets/*.yaml", "schemas/*"]},
+    package_data={"memefly": ["templates/*"], "pipeline": ["presets/*.yaml", "schemas/*"]},
     install_requires=LIBRARY,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["memefly=pipeline.command:main"]},

@@ -309,6 +309,16 @@ class ExportedModel:
         out = self._loaded.signatures["decode"](image_bytes=tf.constant(list(image_bytes), tf.string), **inputs)
         return {k: v.numpy() for k, v in out.items()}
 
+    def explain(self, image_bytes: Sequence[bytes]) -> list[tuple[list[str], np.ndarray]]:
+        """Of every picture the words of its caption, and where the network looked for each: float32 (words, h, w), of
+        sum 1 over the picture."""
+        out = self._loaded.signatures["explain"](image_bytes=tf.constant(list(image_bytes), tf.string))
+        found = []
+        for row, alphas in zip(out["tokens"].numpy(), out["alphas"].numpy()):
+            words = [word.decode("utf-8") for word in row if word and word.decode("utf-8") != text.END]
+            found.append((words, alphas[: len(words)]))
+        return found
+
     def _check(self, knobs: dict) -> None:
         configured = self.manifest["config"]["decoding"]
         unknown = sorted(set(knobs) - set(KNOBS))

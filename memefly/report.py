@@ -5,20 +5,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import jinja2
 
+from memefly import plots
 from memefly.errors import UsageError
 
-SUMMARY, GALLERY, HISTORY, REPORT = "summary.json", "gallery.json", "history.json", "report.html"
+SUMMARY, GALLERY, HISTORY, QUARANTINE = "summary.json", "gallery.json", "history.json", "quarantine.jsonl"
+REPORT = "report.html"
+_QUARANTINED = 100  # shown at most
 _METRICS = {
     "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
     "constant_bleu4": "BLEU-4 of the best constant caption", "bleu4_gain": "gain over it",
-    "cider": "CIDEr-D", "rouge_l": "ROUGE-L", "chrf": "chrF",
-    "distinct_captions": "distinct captions", "distinct_1": "distinct-1", "distinct_2": "distinct-2",
+    "cider": "CIDEr-D", "others_cider": "CIDEr-D beside other pictures", "cider_gain": "gain over that",
+    "rouge_l": "ROUGE-L", "chrf": "chrF",
+    "distinct_captions": "distinct captions", "distinct_share": "share of them",
+    "distinct_1": "distinct-1", "distinct_2": "distinct-2",
     "self_bleu4": "self-BLEU-4", "vocabulary": "words used", "length": "words a caption",
+    "valid_share": "well-formed captions", "copied_share": "copied from training",
+    "nearest_similarity": "nearness to training", "template_recall": "template recall",
 }  # fmt: skip
 
 
@@ -29,17 +37,26 @@ def write(run: Path) -> Path:
     except FileNotFoundError:
         raise UsageError(f"{run} holds no run: {SUMMARY} is missing; expected ROOT/runs/<run_id>") from None
     gallery = _optional(run / GALLERY, {"constant_caption": None, "pictures": []})
-    for picture in gallery["pictures"]:
-        picture["type"] = _media_type(picture["image"])
+    history = _optional(run / HISTORY, [])
+    shown = gallery["pictures"]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["metric"] = lambda v: f"{v:.0f}" if v >= 2 and v == int(v) else f"{v:.4f}"
-    distinct = len({p["captions"][0]["text"] for p in gallery["pictures"]})
+    environment.filters["score"] = lambda v: "" if v is None else environment.filters["metric"](v)
     html = environment.get_template("report.html").render(
-        run=summary, gallery=gallery, history=_optional(run / HISTORY, []), names=_METRICS, distinct=distinct
+        run=summary,
+        gallery=gallery,
+        history=history,
+        curves=plots.curves(history),
+        names=_METRICS,
+        distinct=len({picture["caption"] for picture in shown}),
+        tags={tag for picture in shown for tag in picture["tags"]},
+        looks=any(picture["attention"] for picture in shown),
+        placed=any("place" in picture for picture in shown),
+        quarantine=_lines(run / QUARANTINE, _QUARANTINED),
     )
     path = run / REPORT
     path.write_text(html, encoding="utf-8")
@@ -50,8 +67,8 @@ def _optional(path: Path, default):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
 
 
-def _media_type(base64: str) -> str:
-    for start, kind in (("/9j/", "jpeg"), ("iVBOR", "png"), ("R0lG", "gif")):
-        if base64.startswith(start):
-            return f"image/{kind}"
-    return "image/bmp"
+def _lines(path: Path, most: int) -> list[dict]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in itertools.islice(lines, most)]

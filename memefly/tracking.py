@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -45,14 +46,19 @@ class Run:
     def log(self, values: dict, step: int | None = None) -> None:
         self.run.log(values, step=step)
 
-    def log_captions(self, key: str, samples: list[dict], step: int | None = None) -> None:
-        """A table of pictures (`image`: encoded bytes), captions and references."""
+    def log_table(self, key: str, columns: Sequence[str], rows: Iterable[Sequence], step: int | None = None) -> None:
+        """A table; encoded pictures (bytes) and Pillow's become pictures in it, lists of floats vectors, which W&B can
+        project."""
         from PIL import Image
 
-        table = self._wandb.Table(columns=["picture", "caption", "references"])
-        for sample in samples:
-            picture = self._wandb.Image(Image.open(io.BytesIO(sample["image"])).convert("RGB"))
-            table.add_data(picture, sample["caption"], "\n".join(sample["references"]))
+        def cell(value):
+            if isinstance(value, bytes):
+                value = Image.open(io.BytesIO(value)).convert("RGB")
+            return self._wandb.Image(value) if isinstance(value, Image.Image) else value
+
+        table = self._wandb.Table(columns=list(columns))
+        for row in rows:
+            table.add_data(*map(cell, row))
         self.run.log({key: table}, step=step)
 
     def summarize(self, values: dict) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +156,11 @@ def _quietly(log: Path, work: Callable) -> int:
         except KeyboardInterrupt:
             print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
             return 130
+        except Exception as error:  # a fault of ours: where the libraries' words go, nobody would see it
+            traceback.print_exc()
+            where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+            print(f"memefly: failed unexpectedly: {type(error).__name__}: {error}\n  {where}", file=terminal.err)
+            return 1
     log.unlink(missing_ok=True)  # where nothing ran that a log is kept of
     return status
 

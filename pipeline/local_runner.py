@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
@@ -250,8 +251,10 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
 
     if name == "CaptionExampleGen":
         quarantine = Path(outputs["quarantine"][0].uri)
-        summary.data = json.loads((quarantine / example_gen.SUMMARY).read_text(encoding="utf-8"))
+        summary.data |= json.loads((quarantine / example_gen.SUMMARY).read_text(encoding="utf-8"))
         shutil.copy(quarantine / example_gen.QUARANTINE, home / "runs" / summary.run_id / example_gen.QUARANTINE)
+    elif name == "StatisticsGen":
+        summary.data["statistics"] = _statistics(Path(outputs["statistics"][0].uri))
     elif name == "ImageFeatures":
         computed, reused = int(of("features", "computed")), int(of("features", "reused"))
         if state == "cached":
@@ -279,6 +282,24 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
             summary.gate.append(f"serving: {of('blessing', REASON)}")
     elif name == "VersionPusher" and of("pushed_model", "pushed") == 1:
         summary.pushed = of("pushed_model", "pushed_destination")
+
+
+def _statistics(folder: Path) -> dict[str, dict]:
+    """By split, what TFDV counted: captions a picture, different captions, the commonest of them, and groups."""
+    found = {}
+    for path in sorted(folder.glob("Split-*/FeatureStats.pb")):
+        dataset = tfdv.load_stats_binary(str(path)).datasets[0]
+        by_name = {feature.path.step[0]: feature for feature in dataset.features}
+        captions, group = by_name["captions"].string_stats, by_name["group"].string_stats
+        values = captions.common_stats
+        found[path.parent.name.removeprefix("Split-")] = {
+            "captions_per_picture": [int(values.min_num_values), values.avg_num_values, int(values.max_num_values)],
+            "different_captions": int(captions.unique),
+            "characters": captions.avg_length,
+            "commonest": [[top.value, int(top.frequency)] for top in captions.top_values[:5]],
+            "groups": 0 if group.unique == 1 and not group.top_values[0].value else int(group.unique),
+        }
+    return found
 
 
 def _run_id(home: Path, started: datetime.datetime) -> str:

@@ -150,6 +150,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     # Lineage and sample captions, for W&B and for the report.
     tracking = Tracking(
         examples=example_gen.outputs["examples"],
+        features=image_features.outputs["features"],
         model=trainer.outputs["model"],
         evaluation=evaluator.outputs["evaluation"],
         model_blessing=evaluator.outputs["blessing"],

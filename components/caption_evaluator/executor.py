@@ -24,7 +24,7 @@ class Executor(executor.Executor):
         (metrics,) = config["metrics_specs"][0]["metrics"]
         knobs = json.loads(metrics["config"])
         knobs |= {
-            "training": os.path.join(evaluation, "training_captions.gz"),
+            "training": os.path.join(evaluation, training.FILE),
             "captions": os.path.join(evaluation, "captions"),
         }
         metrics["config"] = json.dumps(knobs)

@@ -18,6 +18,8 @@ from memefly import text
 from memefly.metrics import NoveltyIndex
 from memefly.metrics.templates import TemplateClassifier
 
+FILE = "training_captions.gz"  # in the folder of an evaluation
+
 
 @dataclass(frozen=True)
 class Training:

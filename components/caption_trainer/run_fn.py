@@ -69,7 +69,9 @@ def run_fn(fn_args) -> None:
                 told = time.monotonic()
                 scalars = {k: v for k, v in values.items() if k != "samples"}
                 run.log(scalars, step=at(values))
-                run.log_captions("samples", values["samples"], step=at(values))
+                columns = ["picture", "caption", "references"]
+                rows = [[s["image"], s["caption"], "\n".join(s["references"])] for s in values["samples"]]
+                run.log_table("samples", columns, rows, step=at(values))
                 log.info(
                     "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
                     "%(captions_per_second).0f captions/s",

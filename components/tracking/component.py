@@ -1,6 +1,8 @@
 """Tracking: the contract.
 
-tracking = Tracking(examples=…, model=…, evaluation=…, model_blessing=…, pushed_model=…, root="root", pictures=60)
+tracking = Tracking(
+    examples=…, features=…, model=…, evaluation=…, model_blessing=…, pushed_model=…, root="root", pictures=60
+)
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from memefly.provenance import code_digest
 
 
 class Gallery(artifact.Artifact):
-    """A folder with `gallery.json`: pictures of the eval split with references and the model's captions."""
+    """A folder with `gallery.json`: pictures of the eval split and what `memefly.gallery` tells of them."""
 
     TYPE_NAME = "Gallery"
 
@@ -26,6 +28,7 @@ class TrackingSpec(component_spec.ComponentSpec):
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "features": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -35,7 +38,7 @@ class TrackingSpec(component_spec.ComponentSpec):
 
 
 class Tracking(base_component.BaseComponent):
-    """Captions `pictures` eval pictures with the exported model and tells W&B what came of the run."""
+    """Makes the gallery, of `pictures` eval pictures, and tells W&B what came of the run."""
 
     SPEC_CLASS = TrackingSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -43,6 +46,7 @@ class Tracking(base_component.BaseComponent):
     def __init__(
         self,
         examples: channel.BaseChannel,
+        features: channel.BaseChannel,
         model: channel.BaseChannel,
         evaluation: channel.BaseChannel,
         model_blessing: channel.BaseChannel,
@@ -52,8 +56,9 @@ class Tracking(base_component.BaseComponent):
     ):
         super().__init__(
             TrackingSpec(
-                code=code_digest("components/tracking", "memefly/tracking.py"),
+                code=code_digest("components/tracking", "memefly/tracking.py", "memefly/gallery.py"),
                 examples=examples,
+                features=features,
                 model=model,
                 evaluation=evaluation,
                 model_blessing=model_blessing,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.caption_metrics.evaluation import read_failures, read_metrics
-from memefly import export, text, tracking
+from components.caption_metrics import evaluation as evaluations
+from components.caption_metrics import training
+from components.caption_metrics.names import BASELINE
+from memefly import export, gallery, text, tracking
 from memefly.metrics import best_constant_caption
 
 GALLERY = "gallery.json"
@@ -21,64 +27,114 @@ GALLERY = "gallery.json"
 class Executor(base_executor.BaseExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         self._log_startup(input_dict, output_dict, exec_properties)
-        model_uri = artifact_utils.get_single_uri(input_dict["model"])
         evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
-        pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
-        model = export.load(path_utils.serving_model_path(model_uri))
-        shown, references = _read(
-            artifact_utils.get_split_uri(input_dict["examples"], "eval"), exec_properties["pictures"]
-        )
-        captions = model.caption([one["image"] for one in shown])
-        for one, best in zip(shown, captions):
-            one["captions"] = [{"text": c.text, "score": c.score} for c in best]
-        constant, constant_bleu4 = best_constant_caption([[text.tokenize(c) for c in group] for group in references])
+        model = export.load(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
+
+        said = evaluations.read_captions(evaluation)
+        scored = gallery.score(said, training.read(f"{evaluation}/{training.FILE}").novelty)
+        shown = gallery.choose(scored, exec_properties["pictures"])
+        wanted = {one.image_id for one in shown}
+        pictures = {i: f["image"].bytes_list.value[0] for i, f in _read(input_dict["examples"], wanted)}
+        features = {i: _features(f) for i, f in _read(input_dict["features"], wanted)}
+        built = gallery.build(model, shown, pictures, features)
+        references = [[text.tokenize(caption) for caption in one["references"]] for one in said]
+        constant, constant_bleu4 = best_constant_caption(references)
 
         folder = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = [{**one, "image": base64.b64encode(one["image"]).decode()} for one in shown]
-        gallery = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": pictures}
-        (folder / GALLERY).write_text(json.dumps(gallery, ensure_ascii=False), encoding="utf-8")
+        content = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": built}
+        (folder / GALLERY).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
-        manifest = model.manifest
-        lineage = {
-            "model_digest": manifest["digest"],
-            "encoder": manifest["encoder"],
-            "git": manifest["git"],
-            "pushed_version": pushed.get_string_custom_property("pushed_version") or None,
-            "blessed": artifact_utils.get_single_instance(input_dict["model_blessing"]).get_int_custom_property(
-                "blessed"
-            )
-            == 1,
-            "gate": read_failures(evaluation),
-            "artifacts": {
-                key: [artifact.uri for artifact in artifacts] for key, artifacts in sorted(input_dict.items())
-            },
-        }
-        with tracking.Run(exec_properties["root"], job_type="gate", config=lineage) as run:
-            run.summarize({f"eval/{k}": v for k, v in read_metrics(evaluation).items()})
-            samples = [
-                {"image": one["image"], "caption": one["captions"][0]["text"], "references": one["references"]}
-                for one in shown[:16]
-            ]
-            run.log_captions("eval_samples", samples)
+        with tracking.Run(exec_properties["root"], job_type="gate", config=_lineage(input_dict, model)) as run:
+            run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})
+            _log_tables(run, evaluation, built, pictures, features)
 
 
-def _read(folder: str, count: int) -> tuple[list[dict], list[list[str]]]:
-    """The first `count` pictures of a split, and the references of all of them."""
+def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping[str, tf.train.Feature]]]:
+    """Of the pictures `wanted` of eval: image_id and features of the Example."""
+    folder = artifact_utils.get_split_uri(examples, "eval")
     files = sorted(tf.io.gfile.glob(str(Path(folder) / "*")))
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
-    shown, references = [], []
     for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
         feature = tf.train.Example.FromString(record).features.feature
-        captions = [c.decode("utf-8") for c in feature["captions"].bytes_list.value]
-        references.append(captions)
-        if len(shown) < count:
-            shown.append(
-                {
-                    "image": feature["image"].bytes_list.value[0],
-                    "source": feature["source"].bytes_list.value[0].decode("utf-8"),
-                    "group": feature["group"].bytes_list.value[0].decode("utf-8"),
-                    "references": captions,
-                }
-            )
-    return shown, references
+        image_id = feature["image_id"].bytes_list.value[0].decode("utf-8")
+        if image_id in wanted:
+            yield image_id, feature
+
+
+def _features(feature: Mapping[str, tf.train.Feature]) -> np.ndarray:
+    shape = tuple(feature["features_shape"].int64_list.value)
+    return np.frombuffer(feature["features"].bytes_list.value[0], "<f2").reshape(shape)
+
+
+def _lineage(input_dict, model) -> dict:
+    pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
+    blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
+    return {
+        "model_digest": model.manifest["digest"],
+        "encoder": model.manifest["encoder"],
+        "git": model.manifest["git"],
+        "pushed_version": pushed.get_string_custom_property("pushed_version") or None,
+        "blessed": blessing.get_int_custom_property("blessed") == 1,
+        "gate": blessing.get_string_custom_property("reason"),
+        "artifacts": {key: [artifact.uri for artifact in artifacts] for key, artifacts in sorted(input_dict.items())},
+    }
+
+
+def _log_tables(run: tracking.Run, evaluation: str, built: Sequence[dict], pictures, features) -> None:
+    metrics, live = evaluations.read_metrics(evaluation), evaluations.read_metrics(evaluation, BASELINE)
+    intervals, changes = evaluations.read_intervals(evaluation), evaluations.read_changes(evaluation)
+    run.log_table(
+        "eval/metrics",
+        ["metric", "value", "low", "high", "live", "change", "change_low", "change_high"],
+        [
+            [name, value, *intervals.get(name, [None, None]), live.get(name)]
+            + [changes.get(name, {}).get(part) for part in ("value", "low", "high")]
+            for name, value in metrics.items()
+        ],
+    )
+    decisions = [dataclasses.asdict(decision) for decision in evaluations.read_decisions(evaluation)]
+    columns = ["rule", "slice", "metric", "value", "threshold", "baseline", "passed", "reason"]
+    run.log_table("eval/gate", columns, [[decision[column] for column in columns] for decision in decisions])
+    scores = ["bleu4", "cider", "rouge_l", "distinct_share"]
+    run.log_table(
+        "eval/slices",
+        ["by", "value", "pictures", *scores, *(f"live_{score}" for score in scores)],
+        [
+            [one["by"], one["value"], one["pictures"], *(one["metrics"].get(score) for score in scores)]
+            + [(one["baseline"] or {}).get(score) for score in scores]
+            for one in evaluations.read_slices(evaluation)
+        ],
+    )
+    columns = ["caption", "live", "cider", "live_cider", "rouge_l", "nearest", "copied", "group", "source"]
+    run.log_table(
+        "eval/pictures",
+        ["picture", "attention", "references", *columns],
+        [
+            [gallery.thumbnail(pictures[one["image_id"]]), _strip(one), "\n".join(one["references"])]
+            + [one[column] for column in columns]
+            for one in built
+        ],
+    )
+    means = {i: f.astype(np.float32).mean(axis=(0, 1)).tolist() for i, f in features.items()}
+    run.log_table(
+        "eval/projection",
+        ["picture", "caption", "group", "x", "y", "features"],
+        [
+            [base64.b64decode(one["image"]), one["caption"], one["group"], *one["place"], means[one["image_id"]]]
+            for one in built
+        ],
+    )
+
+
+def _strip(one: dict, side: int = 120) -> Image.Image | None:
+    """A caption's words beside one another, each above the picture as the model saw it for that word."""
+    if not one["attention"]:
+        return None
+    strip = Image.new("RGB", (side * max(1, len(one["words"])), side + 16), "white")
+    draw = ImageDraw.Draw(strip)
+    for i, (word, encoded) in enumerate(zip(one["words"], one["attention"])):
+        alphas = np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(one["grid"])
+        strip.paste(gallery.overlay(base64.b64decode(one["image"]), alphas, side), (i * side, 16))
+        draw.text((i * side + 2, 2), word, fill="black")
+    return strip
