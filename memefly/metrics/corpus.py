@@ -31,6 +31,16 @@ LEVEL = 0.95
 Tokens = Sequence[str]
 
 
+@functools.lru_cache(maxsize=1 << 14)  # the same captions are scored again in every slice that they are in
+def _statistics(references: tuple[Tokens, ...], hypothesis: Tokens) -> tuple:
+    """What depends on one caption and its references alone: for BLEU, for chrF, and ROUGE-L."""
+    return (
+        BleuStatistics.of(references, hypothesis).vector(),
+        chrf_statistics(references, hypothesis),
+        rouge_of(references, hypothesis),
+    )
+
+
 @dataclass(frozen=True)
 class Corpus:
     """N captions beside their references."""
@@ -51,13 +61,13 @@ class Corpus:
         there is one already. Raises ValueError where a hypothesis has no reference."""
         if len(references) != len(hypotheses):
             raise ValueError(f"{len(hypotheses)} hypotheses, but references for {len(references)}")
-        N, pairs = len(hypotheses), list(zip(references, hypotheses))
-        scorer = scorer or CiderScorer(references)
+        N, scorer = len(hypotheses), scorer or CiderScorer(references)
+        pairs = [_statistics(tuple(map(tuple, r)), tuple(h)) for r, h in zip(references, hypotheses)]
         return cls(
-            np.array([BleuStatistics.of(r, h).vector() for r, h in pairs], np.int64).reshape(N, 10),
-            np.array([chrf_statistics(r, h) for r, h in pairs], np.int64).reshape(N, 3, 6),
+            np.array([bleu for bleu, _, _ in pairs], np.int64).reshape(N, 10),
+            np.array([chrf for _, chrf, _ in pairs], np.int64).reshape(N, 3, 6),
             np.array([scorer.score(i, h) for i, h in enumerate(hypotheses)], np.float64),
-            np.array([rouge_of(r, h) for r, h in pairs], np.float64),
+            np.array([rouge_l for _, _, rouge_l in pairs], np.float64),
         )
 
     def __len__(self) -> int:

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import tensorflow as tf
 from tfx.types import standard_artifacts
-from tfx.utils import proto_utils
 
-from components.caption_evaluator.executor import Executor
+from benchmarks.gate import judge, speaker
 from pipeline.config import GateConfig
-from pipeline.gate import eval_config
 
 SUBJECTS = ["dog", "cat", "man", "woman", "boy", "girl", "horse", "bird", "clown", "robot"]
 COLOURS = ["red", "blue", "green", "brown", "black", "white", "yellow", "grey"]
@@ -49,7 +47,7 @@ class World:
         drawer = random.Random(seed)
         drawn = [Scene(*map(drawer.choice, (SUBJECTS, COLOURS, ACTIONS, PLACES))) for _ in range(pictures + training)]
         self.eval, self.train, self._folder = drawn[:pictures], drawn[pictures:], folder
-        self._models = 0
+        self._judged = 0
         self._examples = standard_artifacts.Examples()
         self._examples.uri, self._examples.split_names = str(folder / "examples"), '["train", "eval"]'
         for split, scenes in (("train", self.train), ("eval", self.eval)):
@@ -67,35 +65,16 @@ class World:
         drawer = random.Random(seed)
         return [scene.misread(drawer, chance).says(drawer.choice((0, 1, 3))) for scene in self.eval]
 
-    def model(self, captions: list[str]) -> standard_artifacts.Model:
-        """A SavedModel whose `evaluate` says `captions`, one a picture of eval."""
-        self._models += 1
-        model = standard_artifacts.Model()
-        model.uri, model.id = str(self._folder / f"model-{self._models}"), self._models
-        keys = tf.constant([f"eval {i}" for i in range(len(self.eval))])
-        module = tf.Module()
-        module.said = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.constant(captions)), "")
-        evaluate = tf.function(
-            lambda image: {"caption": module.said.lookup(image)},
-            input_signature=[tf.TensorSpec([None], tf.string, "image")],
-        )
-        folder = Path(model.uri) / "Format-Serving"
-        tf.saved_model.save(module, str(folder), signatures={"evaluate": evaluate})
-        return model
-
     def judge(self, candidate: list[str], live: list[str] | None = None, **gate):
-        """What the pipeline's own Evaluator makes of a model: the folder of the evaluation and the blessing."""
-        inputs = {"examples": [self._examples], "model": [self.model(candidate)]}
-        if live is not None:
-            inputs["baseline_model"] = [self.model(live)]
-        evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
-        evaluation.uri, blessing.uri = (str(self._folder / f"{kind}-{self._models}") for kind in ("eval", "blessing"))
-        properties = {
-            "eval_config": proto_utils.proto_to_json(eval_config(GateConfig.model_validate(gate))),
-            "example_splits": '["eval"]',
-        }
-        Executor().Do(inputs, {"evaluation": [evaluation], "blessing": [blessing]}, properties)
-        return evaluation.uri, blessing
+        """What the pipeline's own Evaluator makes of models that say so: the folder of the evaluation, the blessing."""
+        self._judged += 1
+        folder = self._folder / str(self._judged)
+        keys = [f"eval {i}".encode() for i in range(len(self.eval))]
+        models = [
+            None if said is None else speaker(dict(zip(keys, said)), folder / name)
+            for name, said in (("candidate", candidate), ("live", live))
+        ]
+        return judge(self._examples, *models, GateConfig.model_validate(gate), folder / "judged")
 
 
 def _example(image: str, captions: list[str], group: str) -> bytes:

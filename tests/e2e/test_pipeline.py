@@ -77,9 +77,19 @@ def test_one_command_makes_a_gated_model(finished, memes):
     sides = Counter(split for split, _ in records.of_splits(memes, records.SPLITS, manifest["config"]["splits"]))
     assert sides == {split: count["images"] for split, count in said["data"]["splits"].items()}
     report = (root / "runs" / "latest" / "report.html").read_text()
-    assert "Blessed and pushed" in report and report.count("<figure>") >= 3
+    assert (
+        "Blessed and pushed" in report and report.count("<figure data-tags") == said["data"]["splits"]["eval"]["images"]
+    )
+    assert "learning curves" in report and "floors.bleu4" in report and "data-map" in report
+    assert {one["by"] for one in said["slices"]} == {"group", "captions_per_picture", "caption_length"}
+    assert [d["rule"] for d in said["decisions"]] == ["floors.bleu4"] and said["changes"] == {}
+    low, high = said["intervals"]["bleu4"]
+    assert low <= said["metrics"]["bleu4"] <= high
+    assert said["data"]["statistics"]["train"]["captions_per_picture"] == [5, 5.0, 5]
     assert 'src="http' not in report and 'href="http' not in report
     assert list((root / "wandb").rglob("*.wandb")), "W&B tracked it offline"
+    tables = {path.name.partition("_")[0] for path in (root / "wandb").rglob("table/eval/*.table.json")}
+    assert tables == {"metrics", "gate", "slices", "pictures", "projection"}
     assert not (root / "checkpoints").exists()
 
 
@@ -105,6 +115,9 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     said = summary(root)
     assert not said["blessed"] and said["pushed"] is None
     assert said["baseline"] is not None, "the live model is what it is measured against"
+    assert set(said["changes"]["bleu4"]) == {"value", "low", "high", "p"}
+    broken = [d for d in said["decisions"] if not d["passed"]]
+    assert [(d["rule"], d["threshold"]) for d in broken] == [("floors.bleu4", 0.9)]
     assert versions(root) == before
     assert "Not blessed; nothing was pushed" in (root / "runs" / "latest" / "report.html").read_text()
 
