@@ -29,6 +29,7 @@ from tfx.utils import proto_utils
 
 from components.caption_evaluator.executor import Executor
 from components.caption_metrics import evaluation
+from components.examples import read, strings
 from memefly import export, provenance
 from pipeline import config
 from pipeline.config import GateConfig
@@ -85,11 +86,8 @@ def artifact_of(root: Path, component: str, key: str) -> standard_artifacts.Exam
     return found
 
 
-def read(examples: standard_artifacts.Examples, split: str) -> Iterator[Mapping[str, tf.train.Feature]]:
-    files = sorted(str(p) for p in Path(examples.uri, f"Split-{split}").glob("*"))
-    compression = "GZIP" if files and files[0].endswith(".gz") else ""
-    for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
-        yield tf.train.Example.FromString(record).features.feature
+def of_split(examples: standard_artifacts.Examples, split: str) -> Iterator[Mapping[str, tf.train.Feature]]:
+    return read(Path(examples.uri, f"Split-{split}"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,11 +152,11 @@ def learn(root: Path, pictures: Sequence[str], honest: Mapping[str, str]) -> Kno
     features = artifact_of(root, "ImageFeatures", "features")
 
     def means(split: str):
-        for feature in read(features, split):
+        for feature in of_split(features, split):
             shape = tuple(feature["features_shape"].int64_list.value)
             mean = np.frombuffer(feature["features"].bytes_list.value[0], "<f2").reshape(shape).mean((0, 1), np.float32)
-            captions = [caption.decode() for caption in feature["captions"].bytes_list.value]
-            yield feature["image_id"].bytes_list.value[0].decode(), mean / np.linalg.norm(mean), captions
+            (image_id,) = strings(feature["image_id"])
+            yield image_id, mean / np.linalg.norm(mean), strings(feature["captions"])
 
     _, trained, captions = zip(*means("train"))
     of_eval = {image_id: mean for image_id, mean, _ in means("eval")}
@@ -187,8 +185,8 @@ def main() -> None:
         told["verdicts"]["model"] = _verdict("the model", folder, blessing)
         if arguments.cheats:
             pictures = {
-                feature["image_id"].bytes_list.value[0].decode(): feature["image"].bytes_list.value[0]
-                for feature in read(examples, "eval")
+                strings(feature["image_id"])[0]: feature["image"].bytes_list.value[0]
+                for feature in of_split(examples, "eval")
             }
             honest = {line["image_id"]: line["caption"] for line in evaluation.read_captions(folder)}
             known = learn(arguments.root, list(pictures), honest)

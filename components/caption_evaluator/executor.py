@@ -13,6 +13,7 @@ from tfx.types import artifact_utils
 
 from components.caption_metrics import training
 from components.caption_metrics.evaluation import read_decisions
+from components.examples import read, strings
 
 _SEEN = ("train", "val")
 
@@ -46,10 +47,7 @@ def _captions(examples: list) -> Iterator[tuple[str, str]]:
     known = artifact_utils.decode_split_names(artifact_utils.get_single_instance(examples).split_names)
     for split in sorted(set(_SEEN) & set(known)):
         for uri in artifact_utils.get_split_uris(examples, split):
-            files = sorted(tf.io.gfile.glob(os.path.join(uri, "*")))
-            compression = "GZIP" if files and files[0].endswith(".gz") else ""
-            for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
-                feature = tf.train.Example.FromString(record).features.feature
-                (group,) = feature["group"].bytes_list.value or [b""]
-                for caption in feature["captions"].bytes_list.value:
-                    yield group.decode("utf-8"), caption.decode("utf-8")
+            for feature in read(uri):
+                (group,) = strings(feature["group"]) or [""]
+                for caption in strings(feature["captions"]):
+                    yield group, caption

@@ -56,7 +56,9 @@ class Tracking(base_component.BaseComponent):
     ):
         super().__init__(
             TrackingSpec(
-                code=code_digest("components/tracking", "memefly/tracking.py", "memefly/gallery.py"),
+                code=code_digest(
+                    "components/tracking", "components/examples.py", "memefly/tracking.py", "memefly/gallery.py"
+                ),
                 examples=examples,
                 features=features,
                 model=model,

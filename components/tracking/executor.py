@@ -18,6 +18,7 @@ from tfx.utils import path_utils
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
+from components.examples import read, strings
 from memefly import export, gallery, text, tracking
 from memefly.metrics import best_constant_caption
 
@@ -52,12 +53,8 @@ class Executor(base_executor.BaseExecutor):
 
 def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping[str, tf.train.Feature]]]:
     """Of the pictures `wanted` of eval: image_id and features of the Example."""
-    folder = artifact_utils.get_split_uri(examples, "eval")
-    files = sorted(tf.io.gfile.glob(str(Path(folder) / "*")))
-    compression = "GZIP" if files and files[0].endswith(".gz") else ""
-    for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        image_id = feature["image_id"].bytes_list.value[0].decode("utf-8")
+    for feature in read(artifact_utils.get_split_uri(examples, "eval")):
+        (image_id,) = strings(feature["image_id"])
         if image_id in wanted:
             yield image_id, feature
 
