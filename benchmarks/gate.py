@@ -30,7 +30,8 @@ from tfx.utils import proto_utils
 from components.caption_evaluator.executor import Executor
 from components.caption_metrics import evaluation
 from components.examples import read, strings
-from memefly import export, provenance
+from memefly import export, provenance, text
+from memefly.metrics import best_constant_caption
 from pipeline import config
 from pipeline.config import GateConfig
 from pipeline.gate import eval_config
@@ -100,8 +101,9 @@ class Knowledge:
 
 
 def constant(known: Knowledge) -> list[str]:
-    """The caption that people wrote most often, of every picture."""
-    return [_commonest(known)[0]] * len(known.honest)
+    """The training caption that fits all training pictures best, of every picture."""
+    references = [[text.tokenize(caption) for caption in captions] for captions in known.training]
+    return [best_constant_caption(references)[0]] * len(known.honest)
 
 
 def commonest(known: Knowledge) -> list[str]:

@@ -172,6 +172,32 @@ def test_words_show_where_the_model_looked(folder, html):
 
 @pytest.mark.slow
 @needs_browser
+def test_the_overlay_is_seen(folder, html, tmp_path):
+    """Two screenshots of the first picture: with a word chosen, most of it is darker."""
+
+    def shot(name: str, script: str) -> np.ndarray:
+        page = folder / f"{name}.html"
+        scroll = "document.querySelector('.gallery').scrollIntoView();"
+        script = f"<script>addEventListener('load', () => {{ {scroll} {script} }});</script>"
+        page.write_text((folder / report.REPORT).read_text().replace("</body>", script + "</body>"))
+        png = tmp_path / f"{name}.png"
+        command = [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,900",
+            "--virtual-time-budget=5000", f"--screenshot={png}", page.as_uri(),
+        ]  # fmt: skip
+        subprocess.run(command, capture_output=True, check=True, timeout=120)
+        with Image.open(png) as image:
+            return np.asarray(image.convert("L"), np.int32)
+
+    plain = shot("plain", "")
+    looked = shot("looked", "document.querySelector('.words button').click();")
+    darker = plain - looked > 30
+    assert plain.shape == (900, 1280) and plain.std() > 20, "the page is not blank"
+    assert 0.01 < darker.mean() < 0.2, "about one picture of the page"
+
+
+@pytest.mark.slow
+@needs_browser
 def test_the_page_filters_fits_a_phone_and_opens_soon(folder, html):
     script = """
         const shown = () => [...document.querySelectorAll('.gallery figure')].filter((f) => !f.hidden).length;
