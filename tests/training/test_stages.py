@@ -156,6 +156,7 @@ def test_scheduled_sampling_feeds_the_networks_own_words(examples, tmp_path):
     np.testing.assert_array_equal(training._scheduled(features, tokens, (0, tf.constant(3)), 0.0), tokens)
 
 
+@pytest.mark.slow
 def test_max_steps(examples, tmp_path):
     result = fit(examples, tmp_path, changed(max_steps=3))
     assert [h["step"] for h in result.history] == [3]
@@ -226,6 +227,7 @@ def test_what_cannot_be_tuned(drawn):
         encoders.unfreeze(load(), "mixed8")
 
 
+@pytest.mark.slow
 def test_the_top_of_inception_is_what_lies_behind_a_block():
     import tf_keras
 
