@@ -37,6 +37,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 from pydantic import ValidationError
+from tensorflow.core.protobuf import saved_model_pb2
 
 from memefly import images, networks, text
 from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
@@ -182,16 +183,27 @@ def export(captioner: Captioner, folder: str | Path, manifest: dict) -> None:
 
 
 def model_digest(folder: Path) -> str:
-    """SHA-256 over the weights, the graph and the vocabulary of a SavedModel; names and times do not enter."""
+    """SHA-256 over the weights of a SavedModel, the numbers in its graph, and its vocabulary; names and times do not
+    enter."""
     content = hashlib.sha256()
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     for name in sorted(reader.get_variable_to_shape_map()):
         value = reader.get_tensor(name)
         if isinstance(value, np.ndarray):  # the object graph is a string: it names objects, and says nothing of them
             content.update(name.encode() + value.tobytes())
+    for constant in sorted(_constants(folder)):
+        content.update(constant)
     for asset in sorted((folder / "assets").iterdir()):
         content.update(asset.name.encode() + asset.read_bytes())
     return content.hexdigest()
+
+
+def _constants(folder: Path) -> list[bytes]:
+    """The arrays of floats in the functions of a SavedModel, among them the encoder's biases."""
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    tensors = (n.attr["value"].tensor for f in functions for n in f.node_def if n.op == "Const")
+    return [t.tensor_content for t in tensors if tf.as_dtype(t.dtype).is_floating and t.tensor_content]
 
 
 def files_digest(folder: Path) -> str:

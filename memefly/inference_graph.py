@@ -80,8 +80,9 @@ def _value(node: node_def_pb2.NodeDef) -> np.ndarray:
 
 
 def _is_weight(node: node_def_pb2.NodeDef) -> bool:
+    """Kernels. Vectors, such as biases, stay in the graph: as variables they would be half of all that is loaded."""
     floating = tf.as_dtype(node.attr["dtype"].type).is_floating
-    return floating and len(node.attr["value"].tensor.tensor_shape.dim) > 0
+    return floating and len(node.attr["value"].tensor.tensor_shape.dim) > 1
 
 
 def _constant(name: str, value: np.ndarray, dtype: tf.DType = tf.float32) -> node_def_pb2.NodeDef:

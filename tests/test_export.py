@@ -205,6 +205,19 @@ def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):
     assert export.read_manifest(tmp_path / "other")["digest"] != same
 
 
+def test_digest_follows_the_biases_of_the_encoder(small_encoder, exported, tmp_path):
+    """They are numbers in the graph, not variables."""
+    import tf_keras
+    from exported_model import make, write
+
+    encoder = tf_keras.models.load_model(small_encoder)
+    bias = encoder.get_layer("block1").bias
+    bias.assign(bias + 0.5)
+    encoder.save(tmp_path / "other.h5")
+    write(make(tmp_path, tmp_path / "other.h5"), tmp_path / "other")
+    assert export.read_manifest(tmp_path / "other")["digest"] != export.read_manifest(exported)["digest"]
+
+
 def test_newest_version(exported, tmp_path):
     for version in ("9", "10", "not-a-version"):
         shutil.copytree(exported, tmp_path / version)

@@ -71,11 +71,11 @@ def test_folded_it_computes_the_same(build, left):
     assert graph.input_shape.as_list() == [None, 32, 32, 3] and graph.output_shape == plain.outputs[0].shape
 
 
-def test_half_of_the_variables_are_left():
-    """Kernel and shift, where there were kernel and up to four of batch normalisation."""
+def test_only_kernels_are_variables():
+    """Shifts are numbers in the graph; there were a kernel and up to four of batch normalisation."""
     plain = function(folds)
     assert len(plain.variables) == 4 + 4 + 3 + 4 + 3
-    assert len(InferenceGraph(plain).weights) == 8
+    assert len(InferenceGraph(plain).weights) == 4
 
 
 @pytest.mark.parametrize("build", [folds, does_not_fold, shares])
