@@ -17,6 +17,9 @@ from memefly.errors import UsageError
 SUMMARY, GALLERY, HISTORY, QUARANTINE = "summary.json", "gallery.json", "history.json", "quarantine.jsonl"
 REPORT = "report.html"
 _QUARANTINED = 100  # shown at most
+# What a summary lacks where a run ended early, or was of an older memefly.
+_EMPTY = {"intervals": {}, "changes": {}, "slices": [], "decisions": []}
+_EMPTY_DATA = {"splits": {}, "statistics": {}, "quarantined": 0, "quarantined_captions": 0}
 _METRICS = {
     "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
     "constant_bleu4": "BLEU-4 of the best constant caption", "bleu4_gain": "gain over it",
@@ -36,7 +39,11 @@ def write(run: Path) -> Path:
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{run} holds no run: {SUMMARY} is missing; expected ROOT/runs/<run_id>") from None
+    summary = _EMPTY | summary
+    summary["data"] = summary["data"] and _EMPTY_DATA | summary["data"]
     gallery = _optional(run / GALLERY, {"constant_caption": None, "pictures": []})
+    if any("tags" not in picture for picture in gallery["pictures"]):  # of an older memefly
+        gallery["pictures"] = []
     history = _optional(run / HISTORY, [])
     shown = gallery["pictures"]
     environment = jinja2.Environment(
@@ -56,6 +63,10 @@ def write(run: Path) -> Path:
         tags={tag for picture in shown for tag in picture["tags"]},
         looks=any(picture["attention"] for picture in shown),
         placed=any("place" in picture for picture in shown),
+        validated=any(
+            node["name"] == "StrictExampleValidator" and node["state"] in ("ran", "cached")
+            for node in summary["components"]
+        ),
         quarantine=_lines(run / QUARANTINE, _QUARANTINED),
     )
     path = run / REPORT

@@ -9,7 +9,7 @@ A YAML file holds the same sections, and only what differs from the defaults. It
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -61,11 +61,22 @@ class TextConfig(_Section):
     max_words: int = Field(0, ge=0, description="size of the vocabulary at most; 0: no limit")
 
 
+def _without_none(rules: dict) -> dict:
+    return {name: bound for name, bound in rules.items() if bound is not None}
+
+
 class SliceRules(_Section):
     """Hold on every slice that is large enough, each judged by its 99.9 % interval: many slices are many chances."""
 
     floors: dict[Score, float] = Field({}, description="the value may well be at least this")
     regressions: dict[Score, float] = Field({}, description="not surely below the live model's by more than this")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_takes_away(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {kind: _without_none(rules) if isinstance(rules, dict) else rules for kind, rules in given.items()}
 
 
 class GateConfig(_Section):
@@ -90,12 +101,15 @@ class GateConfig(_Section):
             return given
         merged = dict(given)
         for kind, defaults in GATE.items():
-            rules = given.get(kind)
-            if rules is None or isinstance(rules, dict):
-                merged[kind] = {
-                    name: bound for name, bound in {**defaults, **(rules or {})}.items() if bound is not None
-                }
+            if isinstance(rules := given.get(kind, {}), dict):
+                merged[kind] = _without_none({**defaults, **rules})
         return merged
+
+    @model_validator(mode="after")
+    def _judges_the_first_model(self) -> GateConfig:
+        if not self.floors and not self.ceilings:
+            raise ValueError("one floor or ceiling must be left: a first model has no live model to be judged by")
+        return self
 
 
 class ServingConfig(_Section):
@@ -204,7 +218,10 @@ def _explain(problem: dict) -> str:
     if problem["type"] == "extra_forbidden":
         section: Any = PipelineConfig
         for part in problem["loc"][:-1]:
-            section = section.model_fields[part].annotation
+            # A section's key, or one of a mapping to sections, such as gate.slices.
+            section = (
+                section.model_fields[part].annotation if hasattr(section, "model_fields") else get_args(section)[1]
+            )
         known = ", ".join(field.alias or name for name, field in section.model_fields.items())
         return f"{where} is no key; known are {known}"
     if not where:

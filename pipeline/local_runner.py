@@ -289,6 +289,8 @@ def _statistics(folder: Path) -> dict[str, dict]:
     found = {}
     for path in sorted(folder.glob("Split-*/FeatureStats.pb")):
         dataset = tfdv.load_stats_binary(str(path)).datasets[0]
+        if not dataset.num_examples:  # which the validator says better
+            continue
         by_name = {feature.path.step[0]: feature for feature in dataset.features}
         captions, group = by_name["captions"].string_stats, by_name["group"].string_stats
         values = captions.common_stats

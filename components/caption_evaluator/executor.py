@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 from collections.abc import Iterator
 
 import tensorflow as tf
-from tfx.components.evaluator import executor
+from tfx.components.evaluator import constants, executor
 from tfx.types import artifact_utils
 
 from components.caption_metrics import training
@@ -39,6 +40,10 @@ class Executor(executor.Executor):
         kept = [dataclasses.asdict(d) for d in decisions if not d.passed or not d.slice]
         blessing.set_string_custom_property("decisions", json.dumps(kept))
         failed = [d.reason for d in decisions if not d.passed]
+        if failed:  # TFMA has no word for rules that could not be judged
+            with contextlib.suppress(tf.errors.NotFoundError):
+                tf.io.gfile.remove(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME))
+            blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
         blessing.set_string_custom_property("reason", "; ".join(failed) or "every rule holds")
 
 

@@ -11,16 +11,19 @@ Of every slice:
   `cider_gain`, what is above it: a captioner that does not look gains nothing in either;
 - with `training`: `copied_share` and `nearest_similarity`, and `template_recall` where pictures are of groups;
 - for the candidate beside a live model: of each score the difference to it on the same pictures, `_change`, with the
-  ends of its interval by the paired bootstrap, `_change_low` and `_change_high`, and `_change_p`.
+  ends of its interval by the paired bootstrap, `_change_low` and `_change_high` at 95 %, `_change_lower` and
+  `_change_upper` at 99.9 %, and `_change_p`.
 
 And for thresholds:
 
 - `SCORE_regression`: how far below the live model's, 0 if the 95 % interval reaches 0, so that noise alone is none;
 - `SCORE_improvement`: how far above it, 0 likewise;
 - `SCORE_upper` and `SCORE_sure_regression`, by 99.9 % intervals: a slice is judged by them, because of many slices one
-  in forty would fail the others by chance. A slice of fewer than `min_pictures` passes both.
+  in forty would fail the others by chance. A slice of fewer than `min_pictures` is not judged: it passes both.
 
-What could not be computed, such as template recall without groups, is NaN, and a threshold on it fails.
+What could not be computed, such as template recall without groups, or CIDEr-D and intervals of a single picture, is
+NaN, and a threshold on it fails. CIDEr-D of a slice takes its document frequencies from the slice: it compares models
+on that slice, not slices with one another.
 
 Labels are strings (n,) a picture, predictions the `caption` of the `evaluate` signature; both are cut into words by
 `memefly.text`. What is collected is the captions themselves, since CIDEr, self-BLEU and intervals are of a whole corpus
@@ -57,6 +60,7 @@ from memefly.metrics.templates import template_recall
 NAME = "caption_metrics"
 SURE = 0.999
 MIN_PICTURES = 10
+_OF_MANY = ("cider", "others_cider", "cider_gain")  # a single picture has no document frequencies
 
 
 class _Picture(NamedTuple):
@@ -180,11 +184,11 @@ class _Combiner(beam.CombineFn):
             if of_groups and training.classifier:
                 values["template_recall"] = template_recall(training.classifier, *map(list, zip(*of_groups)))
         enough = many >= max(2, self._min_pictures)
-        # Nothing is said of what is too small to tell.
-        values |= {f"{score}_upper": math.inf for score in SCORES}
-        values |= {f"{score}_{rule}": 0.0 for score in SCORES for rule in JUDGED}
+        values |= {f"{score}_upper": math.inf for score in SCORES}  # of what is too small to tell
+        values |= {f"{score}_sure_regression": 0.0 for score in SCORES}
         if many < 2:
-            return values
+            return {name: value for name, value in values.items() if name not in _OF_MANY}
+        values |= {f"{score}_{rule}": 0.0 for score in SCORES for rule in ("regression", "improvement")}
         for score, interval in intervals(corpus).items():
             values |= {f"{score}_low": interval.low, f"{score}_high": interval.high}
         if enough:
@@ -192,9 +196,9 @@ class _Combiner(beam.CombineFn):
         if self._live is None:
             return values
         live = Corpus.of(references, lives, scorer)
-        sure = compare(corpus, live, level=SURE) if enough else {}
+        sure = compare(corpus, live, level=SURE)
         for score, change in compare(corpus, live).items():
-            parts = (change.value, change.low, change.high, change.p)
+            parts = (change.value, change.low, change.high, change.p, sure[score].low, sure[score].high)
             values |= {f"{score}_{part}": value for part, value in zip(CHANGE, parts)}
             values[f"{score}_regression"] = max(0.0, -change.value) if change.high < 0 else 0.0
             values[f"{score}_improvement"] = max(0.0, change.value) if change.low > 0 else 0.0

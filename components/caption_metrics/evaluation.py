@@ -86,7 +86,8 @@ def read_captions(evaluation_uri: str) -> list[dict]:
 
 
 def read_decisions(evaluation_uri: str) -> list[Decision]:
-    """Every rule that was asked, those on all pictures first; TFMA's verdict, in words."""
+    """Every rule that was asked, those on all pictures first; TFMA's verdict, in words. A rule on slices that no slice
+    is large enough for is broken, which TFMA does not say: it could not be judged."""
     result = tfma.load_validation_result(evaluation_uri)
     failed = {
         (_slice(validation.slice_key), failure.metric_key.name.removesuffix("_diff"))
@@ -94,28 +95,29 @@ def read_decisions(evaluation_uri: str) -> list[Decision]:
         for failure in validation.failures
     }
     ours, theirs = _values(evaluation_uri), _values(evaluation_uri, BASELINE)
+    config = _config(evaluation_uri)
+    least = json.loads(config.metrics_specs[0].metrics[0].config)["min_pictures"]
     decisions = []
-    for spec in _config(evaluation_uri).metrics_specs:
+    for spec in config.metrics_specs:
         for name, of_metric in sorted(spec.per_slice_thresholds.items()):
             for one in of_metric.thresholds:
+                if not (one.threshold.HasField("change_threshold") or one.threshold.HasField("value_threshold")):
+                    continue  # about a live model, and there is none
                 (slicing,) = one.slicing_specs
                 feature = slicing.feature_keys[0] if slicing.feature_keys else None
                 keys = [key for key in ours if (key[0][0] if key else None) == feature]
+                if feature:
+                    keys = [key for key in keys if ours[key]["pictures"] >= least]
                 if not keys:
-                    decisions.append(_of_nothing(name, feature, one.threshold))
+                    decisions.append(_of_nothing(name, feature, one.threshold, least))
                 for key in keys:
                     passed = (key, name) not in failed
                     live = theirs.get(key, {})
                     decisions += _decisions(name, key, one.threshold, ours[key], live, passed)
     decisions.sort(key=lambda d: (bool(d.slice), d.slice, d.rule))
-    if result.validation_ok != all(d.passed for d in decisions):
+    if not result.validation_ok and all(d.passed for d in decisions):
         raise RuntimeError(f"the rules that failed do not explain TFMA's verdict: {result}")  # never silently blessed
     return decisions
-
-
-def read_failures(evaluation_uri: str) -> list[str]:
-    """Why the gate said no, a sentence a rule that does not hold; empty if it said yes."""
-    return [decision.reason for decision in read_decisions(evaluation_uri) if not decision.passed]
 
 
 def _decisions(name: str, key: tuple, threshold, values: dict, live: dict, passed: bool) -> list[Decision]:
@@ -126,16 +128,17 @@ def _decisions(name: str, key: tuple, threshold, values: dict, live: dict, passe
     told = "not to be computed here" if value is None else f"{value:.4f}"
     found = []
     if threshold.HasField("change_threshold"):
-        bound, change = threshold.change_threshold.absolute.value, values.get(f"{metric}_change")
-        low, high = values.get(f"{metric}_change_low"), values.get(f"{metric}_change_high")
+        bound, change = round(threshold.change_threshold.absolute.value, 8), values.get(f"{metric}_change")
+        ends, level = (("lower", "upper"), 99.9) if name.endswith("_sure_regression") else (("low", "high"), 95)
+        low, high = (values.get(f"{metric}_change_{end}") for end in ends)
         rule = f"{prefix}{kind}.{metric}"
         reason = f"{of}{metric} is {told}, the live model's {live.get(metric, math.nan):.4f}: "
-        reason += "" if change is None else f"{change:+.4f}, between {low:+.4f} and {high:+.4f} at 95 %; "
+        reason += "" if change is None else f"{change:+.4f}, between {low:+.4f} and {high:+.4f} at {level} %; "
         if kind == "regressions":
             reason += f"{bound:.4g} less is tolerated, or what chance alone can show (gate.{rule})"
         else:
             reason += f"{bound:.4g} more are asked, and more than chance alone can show (gate.{rule})"
-        return [Decision(rule, where, metric, change, round(bound, 8), live.get(metric), passed, reason)]
+        return [Decision(rule, where, metric, change, bound, live.get(metric), passed, reason)]
     bounds = threshold.value_threshold
     for kind_, side, word in (("floors", "lower_bound", "least"), ("ceilings", "upper_bound", "most")):
         if not bounds.HasField(side):
@@ -153,8 +156,8 @@ def _decisions(name: str, key: tuple, threshold, values: dict, live: dict, passe
     return found
 
 
-def _of_nothing(name: str, feature: str | None, threshold) -> Decision:
-    """A rule on slices that no picture is in: TFMA lets nothing through that it could not judge."""
+def _of_nothing(name: str, feature: str | None, threshold, least: int) -> Decision:
+    """A rule on slices that are not there, or too small: what could not be judged is not let through."""
     metric, kind = _kind(name)
     rule = f"slices.{feature}.{kind}.{metric}"
     bound = (
@@ -162,7 +165,8 @@ def _of_nothing(name: str, feature: str | None, threshold) -> Decision:
         if threshold.HasField("change_threshold")
         else threshold.value_threshold.lower_bound.value
     )
-    reason = f"no picture of eval has a {feature}, so gate.{rule} cannot be judged; take the rule away"
+    reason = f"no {feature} has {least} pictures in eval (gate.min_pictures), so gate.{rule} cannot be judged; "
+    reason += "lower the one or take the other away"
     return Decision(rule, f"{feature} (none)", metric, None, round(bound, 8), None, False, reason)
 
 

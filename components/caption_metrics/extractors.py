@@ -80,4 +80,4 @@ def _line(extracts: dict, eval_config) -> str:
         )
         line["references"] = _strings(label)
         line["live" if spec.is_baseline else "caption"] = _strings(prediction)[0]
-    return json.dumps(line, ensure_ascii=False)
+    return json.dumps(line)

@@ -8,7 +8,7 @@ PLAIN = (
     *("valid_share", "copied_share", "nearest_similarity", "template_recall"),
 )
 INTERVAL = ("low", "high", "upper")
-CHANGE = ("change", "change_low", "change_high", "change_p")
+CHANGE = ("change", "change_low", "change_high", "change_p", "change_lower", "change_upper")
 JUDGED = ("regression", "improvement", "sure_regression")
 SLICES = ("group", "captions_per_picture", "caption_length")
 CANDIDATE, BASELINE = "candidate", "baseline"

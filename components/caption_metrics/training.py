@@ -30,7 +30,7 @@ class Training:
 
 def write(path: str, captions: Iterable[tuple[str, str]]) -> None:
     """`captions`: the group of the picture, "" for none, and what was written of it."""
-    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in captions)
+    lines = "".join(json.dumps(pair) + "\n" for pair in captions)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(gzip.compress(lines.encode("utf-8"), mtime=0))
 

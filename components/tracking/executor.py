@@ -39,7 +39,8 @@ class Executor(base_executor.BaseExecutor):
         features = {i: _features(f) for i, f in _read(input_dict["features"], wanted)}
         built = gallery.build(model, shown, pictures, features)
         references = [[text.tokenize(caption) for caption in one["references"]] for one in said]
-        constant, constant_bleu4 = best_constant_caption(references)
+        words = [text.tokenize(one["caption"]) for one in said]
+        constant, constant_bleu4 = best_constant_caption(references, words)
 
         folder = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 Tokens = Sequence[str]
 
-# After these no caption is complete. Words that often end one ("is that all there is", "what are you looking at", "who
-# is in") are not here.
+# Few captions end in these ("what are you looking at"), and many that were cut off. Words that often end one, such as
+# "is", "what" and "up", are not here.
 DANGLING = (
     *("a", "an", "the", "and", "or", "of", "with", "from", "into", "onto", "their", "his", "its", "my", "your"),
     *("while", "as", "at", "by", "for", "to", "than", "towards", "toward", "against", "between", "behind", "near"),

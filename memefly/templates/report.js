@@ -15,10 +15,12 @@ function look(button) {
   const pixels = new ImageData(canvas.width, canvas.height);
   map.forEach((value, i) => { pixels.data[4 * i + 3] = Math.round(205 * (1 - value / 255)); });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  // Over the picture alone, which is fitted into its square frame.
-  const side = image.clientWidth, scale = side / Math.max(image.naturalWidth, image.naturalHeight);
-  canvas.style.width = `${image.naturalWidth * scale}px`;
-  canvas.style.height = `${image.naturalHeight * scale}px`;
+  // Over the picture alone, which is fitted into its square frame; it may still be on its way.
+  image.decode().then(() => {
+    const scale = image.clientWidth / Math.max(image.naturalWidth, image.naturalHeight);
+    canvas.style.width = `${image.naturalWidth * scale}px`;
+    canvas.style.height = `${image.naturalHeight * scale}px`;
+  });
   canvas.hidden = false;
   for (const other of figure.querySelectorAll(".words button")) other.setAttribute("aria-pressed", other === button);
 }

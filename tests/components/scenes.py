@@ -43,8 +43,9 @@ class Scene:
 
 
 class World:
-    def __init__(self, folder: Path, pictures: int = 150, training: int = 300, seed: int = 0, grouped: bool = True):
-        drawer = random.Random(seed)
+    def __init__(self, folder: Path, pictures: int = 150, training: int = 300, grouped: bool = True, odd: str = ""):
+        """`odd` ends every caption and group."""
+        drawer = random.Random(0)
         drawn = [Scene(*map(drawer.choice, (SUBJECTS, COLOURS, ACTIONS, PLACES))) for _ in range(pictures + training)]
         self.eval, self.train, self._folder = drawn[:pictures], drawn[pictures:], folder
         self._judged = 0
@@ -55,7 +56,8 @@ class World:
             path.parent.mkdir(parents=True)
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 for i, scene in enumerate(scenes):
-                    writer.write(_example(f"{split} {i}", self.captions(scene), scene.subject if grouped else ""))
+                    captions = [caption + odd for caption in self.captions(scene)]
+                    writer.write(_example(f"{split} {i}", captions, scene.subject + odd if grouped else ""))
 
     def captions(self, scene: Scene) -> list[str]:
         return [scene.says(saying) for saying in range(len(SAYINGS))]

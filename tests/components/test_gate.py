@@ -1,6 +1,7 @@
 """The pipeline's own gate on models that look at their pictures, and what it writes down of its decisions."""
 
 import json
+from pathlib import Path
 
 import pytest
 from scenes import SUBJECTS, World
@@ -113,5 +114,38 @@ def test_a_rule_on_slices_that_are_not_there_blocks_and_says_so(tmp_path):
     assert blessing.get_int_custom_property("blessed") == 0
     (failed,) = [d for d in evaluation.read_decisions(folder) if not d.passed]
     assert failed.reason == (
-        "no picture of eval has a group, so gate.slices.group.floors.bleu4 cannot be judged; take the rule away"
+        "no group has 10 pictures in eval (gate.min_pictures), so gate.slices.group.floors.bleu4 cannot be judged; "
+        "lower the one or take the other away"
     )
+
+
+def test_a_rule_about_a_live_model_waits_for_one(tmp_path):
+    """Also where there are no groups: without a live model it is not asked."""
+    world = World(tmp_path, pictures=20, training=20, grouped=False)
+    folder, blessing = world.judge(world.honest(0.0), slices={"group": {"regressions": {"bleu4": 0.1}}})
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert not [d for d in evaluation.read_decisions(folder) if "regressions" in d.rule]
+
+
+def test_slices_too_small_to_judge_do_not_pass_for_judged(tmp_path):
+    world = World(tmp_path, pictures=20, training=20)
+    folder, blessing = world.judge(world.honest(0.0), slices={"group": {"floors": {"bleu4": 0.1}}})
+    (failed,) = [d for d in evaluation.read_decisions(folder) if not d.passed]
+    assert failed.reason.startswith("no group has 10 pictures in eval")
+    assert blessing.get_int_custom_property("blessed") == 0 and not list(Path(blessing.uri).glob("BLESSED"))
+
+
+def test_characters_that_end_lines_elsewhere(tmp_path):
+    """U+2028, U+0085 and quotes in captions and groups."""
+    odd = '\u2028\u0085"<b>'
+    world = World(tmp_path, pictures=12, training=12, odd=odd)
+    folder, _ = world.judge(world.honest(0.0), live=world.honest(0.5))
+    assert len(evaluation.read_captions(folder)) == 12
+    groups = [one["value"] for one in evaluation.read_slices(folder) if one["by"] == "group"]
+    assert groups and all(group.endswith(odd) for group in groups)
+
+
+def test_one_picture_is_not_enough_to_compare(tmp_path):
+    world = World(tmp_path, pictures=1, training=5)
+    _, blessing = world.judge(world.honest(0.9), live=world.honest(0.0), floors={"bleu4": 0.0})
+    assert blessing.get_int_custom_property("blessed") == 0

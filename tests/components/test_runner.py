@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
+from components.caption_metrics import evaluation
 from pipeline import local_runner
 from pipeline.local_runner import RunSummary
 
@@ -21,7 +22,10 @@ def artifact(**properties) -> metadata_store_pb2.Artifact:
 @pytest.mark.parametrize(("measured", "servable"), [(True, True), (True, False), (False, True), (False, False)])
 def test_blessed_only_if_both_judges_say_so(monkeypatch, first, measured, servable):
     monkeypatch.setattr(local_runner.evaluations, "read_metrics", lambda *_: {"bleu4": 0.3})
-    monkeypatch.setattr(local_runner.evaluations, "read_failures", lambda _: [] if measured else ["bleu4 is low"])
+    decision = evaluation.Decision("floors.bleu4", "", "bleu4", 0.3, 0.4, None, measured, "bleu4 is low")
+    monkeypatch.setattr(local_runner.evaluations, "read_decisions", lambda _: [decision])
+    for reader in ("read_intervals", "read_changes", "read_slices"):
+        monkeypatch.setattr(local_runner.evaluations, reader, lambda _: {})
     outputs = {
         "Evaluator": {"evaluation": [artifact()], "blessing": [artifact(blessed=int(measured))]},
         "ServingValidator": {"blessing": [artifact(blessed=int(servable), reason="" if servable else "it breaks")]},

@@ -17,7 +17,7 @@ def test_what_is_said_to_every_picture_is_worth_the_same_everywhere():
 
 
 def test_every_caption_moves_and_the_seed_decides_where():
-    said = [["a", "red", "cat"], ["dog", "runs"], ["two", "birds", "fly"], ["bus"]]
-    all_others = cider_of_others(REFERENCES, said, shuffles=3)  # of four pictures, all rotations
-    assert all_others == cider_of_others(REFERENCES, said, shuffles=50, seed=0)
+    said = [["a", "dog", "cat"], ["dog", "runs"], ["two", "birds", "fly"], ["bus"]]
+    rotations = {round(cider_of_others(REFERENCES, said, shuffles=1, seed=seed), 9) for seed in range(20)}
+    assert len(rotations) > 1
     assert cider_of_others(REFERENCES[:1], said[:1]) == 0.0

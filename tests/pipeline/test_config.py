@@ -70,3 +70,22 @@ def test_rules_of_the_gate_are_given_one_by_one():
 def test_a_rule_about_nothing_is_named(override, says):
     with pytest.raises(ConfigError, match=says):
         config.load(None, [override])
+
+
+def test_rules_of_slices_too():
+    rules = ["gate.slices.group.floors={bleu4: 0.1, cider: 0.2}", "gate.slices.group.floors.cider=null"]
+    assert config.load(None, rules).gate.slices["group"].floors == {"bleu4": 0.1}
+    with pytest.raises(ConfigError, match=r"gate\.slices\.group\.floor is no key; known are floors, regressions"):
+        config.load(None, ["gate.slices.group.floor.bleu4=0.1"])
+
+
+@pytest.mark.parametrize("given", ["gate.floors=null", "gate.floors=3"])
+def test_a_kind_of_rules_is_a_mapping(given):
+    with pytest.raises(ConfigError, match=r"gate\.floors: .*valid dictionary"):
+        config.load("flickr8k", [given])
+
+
+def test_a_gate_that_could_not_judge_a_first_model():
+    nothing = [f"gate.floors.{name}=null" for name in config.GATE["floors"]] + ["gate.ceilings.copied_share=null"]
+    with pytest.raises(ConfigError, match="one floor or ceiling must be left"):
+        config.load(None, nothing)
