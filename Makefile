@@ -5,6 +5,7 @@ MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
 UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
+LONGEST_FIRST := tests/e2e tests/components $(filter-out tests/e2e/ tests/components/,$(wildcard tests/*/ tests/test_*.py))
 
 .PHONY: help setup demo test unit lint bench lock clean
 
@@ -29,8 +30,7 @@ demo: setup
 
 test: setup lint
 	@$(UNIT) -m "not slow"
-	@$(UNIT) -m slow
-	@$(PY) -m pytest tests/components tests/e2e -q -n 2 --dist loadfile
+	@$(PY) -m pytest $(LONGEST_FIRST) -m slow -q -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup
 	@$(UNIT) -m "not slow"

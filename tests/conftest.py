@@ -11,6 +11,13 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """What runs TFX is slow, all of it."""
+    for item in items:
+        if {"e2e", "components"} & set(item.path.relative_to(Path(__file__).parent).parts):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data sets, where they are at hand; they are not part of the project."""

@@ -6,10 +6,10 @@ with the captions of `sentences.py`, by index.
 """
 
 import pytest
+from sentences import HYPOTHESES, REFERENCES
 
 from memefly.metrics import bleu, score
 from memefly.metrics.bleu import BleuStatistics, closest_length
-from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
 GOLDEN = [0.7414235211643465, 0.6624281506818599, 0.5500711416953603, 0.43418904115752927]
 SHORT_GOLDEN = [0.04978706835363906, 0.049787068348897436, 0.000497870683528488, 4.978706835482447e-05]

@@ -6,9 +6,9 @@ with the captions of `sentences.py`; pictures with fewer references than others 
 """
 
 import pytest
+from sentences import HYPOTHESES, REFERENCES
 
 from memefly.metrics import chrf, score
-from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
 CORPORA = {
     "each its own": (REFERENCES, HYPOTHESES, 0.5542750896457339),

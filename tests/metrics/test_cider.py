@@ -9,10 +9,10 @@ import math
 import random
 
 import pytest
+from sentences import HYPOTHESES, REFERENCES
 
 from memefly.metrics import cider, score
 from memefly.metrics.cider import CiderScorer
-from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
 GOLDEN = [3.0965189639822315, 4.253815624107256, 1.115440000793038, 6.482067163114954]
 CORPORA = {

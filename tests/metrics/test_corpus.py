@@ -2,9 +2,9 @@ import random
 
 import numpy as np
 import pytest
+from sentences import HYPOTHESES, REFERENCES
 
 from memefly.metrics import Corpus, compare, intervals, score
-from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
 METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "chrf")
 

@@ -9,10 +9,10 @@ import itertools
 import random
 
 import pytest
+from sentences import HYPOTHESES, REFERENCES
 
 from memefly.metrics import rouge_l, score
 from memefly.metrics.rouge import _common
-from tests.metrics.sentences import HYPOTHESES, REFERENCES
 
 GOLDEN = [0.8148854961832059, 0.7800511508951408, 0.45607476635514016, 0.7384987893462469]
 CORPORA = {
