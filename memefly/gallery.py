@@ -142,10 +142,8 @@ def thumbnail(data: bytes, side: int = THUMBNAIL) -> bytes:
     return out.getvalue()
 
 
-def overlay(data: bytes, alphas: np.ndarray, side: int = THUMBNAIL) -> Image.Image:
-    """The picture, light where the model looked: `alphas` (h, w)."""
-    with Image.open(io.BytesIO(thumbnail(data, side))) as image:
-        picture = image.convert("RGB")
+def overlay(picture: Image.Image, alphas: np.ndarray) -> Image.Image:
+    """An RGB picture, light where the model looked: `alphas` (h, w)."""
     mask = np.round(255 * alphas / max(float(alphas.max()), 1e-9)).astype(np.uint8)
     light = Image.fromarray(mask).resize(picture.size, Image.Resampling.BICUBIC)
     return Image.composite(picture, picture.point(lambda value: value // 4), light)

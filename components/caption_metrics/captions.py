@@ -144,7 +144,7 @@ class _Combiner(beam.CombineFn):
     def add_input(self, accumulator: list[_Picture], element: metric_types.StandardMetricInputs) -> list[_Picture]:
         references, said = self._read(element, self._model)
         live = self._read(element, self._live)[1] if self._live is not None else ()
-        group = _strings((element.features or {}).get("group", []))
+        group = strings((element.features or {}).get("group", []))
         accumulator.append(_Picture(references, said, live, group[0] if group else ""))
         return accumulator
 
@@ -157,8 +157,8 @@ class _Combiner(beam.CombineFn):
             flatten=False,  # all references of a picture together, not one at a time
             squeeze=False,
         )
-        references = tuple(tuple(text.tokenize(caption)) for caption in _strings(label))
-        return references, tuple(text.tokenize(_strings(prediction)[0]))
+        references = tuple(tuple(text.tokenize(caption)) for caption in strings(label))
+        return references, tuple(text.tokenize(strings(prediction)[0]))
 
     def merge_accumulators(self, accumulators: Iterable[list[_Picture]]) -> list[_Picture]:
         return [picture for accumulator in accumulators for picture in accumulator]
@@ -207,5 +207,5 @@ class _Combiner(beam.CombineFn):
         return values
 
 
-def _strings(array: np.ndarray) -> list[str]:
+def strings(array: np.ndarray) -> list[str]:
     return [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in np.asarray(array, dtype=object).reshape(-1)]

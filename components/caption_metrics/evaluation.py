@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import dataclass
@@ -186,6 +187,7 @@ def _slice(slice_key) -> tuple:
     return tuple((one.column, one.bytes_value.decode("utf-8")) for one in slice_key.single_slice_keys)
 
 
+@functools.lru_cache(maxsize=4)  # what an Evaluator wrote does not change, and every reader here asks for it
 def _values(evaluation_uri: str, model_name: str | None = None) -> dict[tuple, dict[str, float]]:
     """All finite values of a model, by slice and metric."""
     names = [model_name] if model_name is not None else [CANDIDATE, ""]

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from components.caption_metrics.captions import _strings
+from components.caption_metrics.captions import strings
 from memefly import text
 
 
@@ -53,11 +53,11 @@ class _Slices(beam.PTransform):
 
 def _with_slices(extracts: dict) -> dict:
     features = dict(extracts["features"])
-    captions = _strings(features["captions"])
+    captions = strings(features["captions"])
     features["captions_per_picture"] = np.array([_number(len(captions))], dtype=object)
     words = sum(len(text.tokenize(caption)) for caption in captions) / len(captions)
     features["caption_length"] = np.array([_length(words)], dtype=object)
-    if "group" in features and not any(_strings(features["group"])):
+    if "group" in features and not any(strings(features["group"])):
         features["group"] = np.array([], dtype=object)  # in no slice
     return {**extracts, "features": features}
 
@@ -72,12 +72,12 @@ def _length(words: float) -> str:
 
 def _line(extracts: dict, eval_config) -> str:
     features = extracts["features"]
-    line = {key: "".join(_strings(features.get(key, []))) for key in ("image_id", "source", "group")}
+    line = {key: "".join(strings(features.get(key, []))) for key in ("image_id", "source", "group")}
     inputs = metric_types.StandardMetricInputs(extracts)
     for spec in eval_config.model_specs:
         ((label, prediction, _),) = metric_util.to_label_prediction_example_weight(
             inputs, eval_config=eval_config, model_name=spec.name, flatten=False, squeeze=False
         )
-        line["references"] = _strings(label)
-        line["live" if spec.is_baseline else "caption"] = _strings(prediction)[0]
+        line["references"] = strings(label)
+        line["live" if spec.is_baseline else "caption"] = strings(prediction)[0]
     return json.dumps(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Executor(base_executor.BaseExecutor):
 
         with tracking.Run(exec_properties["root"], job_type="gate", config=_lineage(input_dict, model)) as run:
             run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})
-            _log_tables(run, evaluation, built, pictures, features)
+            _log_tables(run, evaluation, built, features)
 
 
 def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping[str, tf.train.Feature]]]:
@@ -79,7 +80,7 @@ def _lineage(input_dict, model) -> dict:
     }
 
 
-def _log_tables(run: tracking.Run, evaluation: str, built: Sequence[dict], pictures, features) -> None:
+def _log_tables(run: tracking.Run, evaluation: str, built: Sequence[dict], features) -> None:
     metrics, live = evaluations.read_metrics(evaluation), evaluations.read_metrics(evaluation, BASELINE)
     intervals, changes = evaluations.read_intervals(evaluation), evaluations.read_changes(evaluation)
     run.log_table(
@@ -109,7 +110,7 @@ def _log_tables(run: tracking.Run, evaluation: str, built: Sequence[dict], pictu
         "eval/pictures",
         ["picture", "attention", "references", *columns],
         [
-            [gallery.thumbnail(pictures[one["image_id"]]), _strip(one), "\n".join(one["references"])]
+            [base64.b64decode(one["image"]), _strip(one), "\n".join(one["references"])]
             + [one[column] for column in columns]
             for one in built
         ],
@@ -131,8 +132,11 @@ def _strip(one: dict, side: int = 120) -> Image.Image | None:
         return None
     strip = Image.new("RGB", (side * max(1, len(one["words"])), side + 16), "white")
     draw = ImageDraw.Draw(strip)
+    with Image.open(io.BytesIO(base64.b64decode(one["image"]))) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((side, side))
     for i, (word, encoded) in enumerate(zip(one["words"], one["attention"])):
         alphas = np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(one["grid"])
-        strip.paste(gallery.overlay(base64.b64decode(one["image"]), alphas, side), (i * side, 16))
+        strip.paste(gallery.overlay(picture, alphas), (i * side, 16))
         draw.text((i * side + 2, 2), word, fill="black")
     return strip
