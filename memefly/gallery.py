@@ -143,7 +143,8 @@ def thumbnail(data: bytes, side: int = THUMBNAIL) -> bytes:
 
 
 def overlay(picture: Image.Image, alphas: np.ndarray) -> Image.Image:
-    """An RGB picture, light where the model looked: `alphas` (h, w)."""
+    """An RGB picture, light where the model looked: `alphas` (h, w), of any scale and type."""
+    alphas = alphas.astype(np.float32)
     mask = np.round(255 * alphas / max(float(alphas.max()), 1e-9)).astype(np.uint8)
     light = Image.fromarray(mask).resize(picture.size, Image.Resampling.BICUBIC)
     return Image.composite(picture, picture.point(lambda value: value // 4), light)

@@ -63,11 +63,12 @@ def png(size=(640, 480)) -> bytes:
 def test_thumbnails_and_overlays():
     assert Image.open(io.BytesIO(gallery.thumbnail(png()))).size == (320, 240)
     assert Image.open(io.BytesIO(gallery.thumbnail(png((20, 30))))).size == (20, 30)
-    alphas = np.zeros((2, 2), np.float32)
-    alphas[0, 1] = 1
     picture = Image.open(io.BytesIO(gallery.thumbnail(png())))
-    light = np.asarray(gallery.overlay(picture, alphas).convert("L"), np.int32)
-    assert light[10, -10] > 190 and light[-10, 10] < 60, "light where the model looked"
+    for kind, most in ((np.float32, 0.4), (np.uint8, 255)):
+        alphas = np.zeros((2, 2), kind)
+        alphas[0, 1] = most
+        light = np.asarray(gallery.overlay(picture, alphas).convert("L"), np.int32)
+        assert light[10, -10] > 190 and light[-10, 10] < 60, "light where the model looked"
 
 
 @pytest.mark.slow
