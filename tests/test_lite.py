@@ -3,8 +3,11 @@ import shutil
 import numpy as np
 import pytest
 
-from memefly import export, lite, text
+from memefly import export, lite, networks, text
+from memefly.decoding import DecodingConfig, decode
 from memefly.errors import ModelError
+from memefly.networks import NetworkConfig
+from memefly.standardize import Standardizer
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +42,22 @@ def test_the_search_is_that_of_the_model(model, small, pictures):
     assert {k: (v.shape, v.dtype) for k, v in out.items()} == {k: (v.shape, v.dtype) for k, v in expected.items()}
     assert (np.diff(out["scores"], axis=1) <= 0).all()
     assert all(0 < len(text.tokenize(c.decode())) <= 6 for row in out["captions"] for c in row)
+
+
+def test_an_ensemble_is_searched_as_in_the_graph():
+    """Weights of matrices so small stay float32: the same captions, the same scores."""
+    config = NetworkConfig(members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
+    network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
+    for member in network.members:
+        member.words.kernel.assign(8 * member.words.kernel)  # so that words differ
+    decoding = DecodingConfig(beam=3, max_length=6)
+    interpreter = lite.Interpreter(model_content=lite.search_of(network, standardizer, decoding, [], (2, 3, 5)))
+    search = interpreter.get_signature_runner()
+    for seed in range(5):
+        features = np.random.default_rng(seed).standard_normal((1, 2, 3, 5)).astype(np.float32)
+        found, expected = search(features=features), decode(network, standardizer(features), decoding)
+        np.testing.assert_array_equal(found["tokens"], expected.tokens)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
 
 
 def test_a_bad_picture_gets_an_error_of_its_own(small, pictures):

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_SEED_OF_MEMBER = 1_000_003  # far apart: ensembles of seeds 0 and 1 have no member in common
+
 
 class NetworkConfig(BaseModel):
     """Kind and sizes of a caption network."""
@@ -38,6 +40,7 @@ class NetworkConfig(BaseModel):
     heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762)")
     dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
     tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
+    members: int = Field(1, ge=1, le=16, description="networks that choose each word together (1609.06647)")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> NetworkConfig:
@@ -77,8 +80,11 @@ class Network(Protocol):
 def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int) -> Network:
     """A freshly initialised network; same arguments, same weights."""
     from memefly.networks.attention import AttentionNetwork
+    from memefly.networks.ensemble import Ensemble
     from memefly.networks.merge import MergeNetwork
     from memefly.networks.par_inject import ParInjectNetwork
 
     kinds = {"attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork}
-    return kinds[config.kind](config, vocabulary_size, feature_shape, seed)
+    seeds = [seed + i * _SEED_OF_MEMBER for i in range(config.members)]
+    networks = [kinds[config.kind](config, vocabulary_size, feature_shape, own) for own in seeds]
+    return networks[0] if len(networks) == 1 else Ensemble(networks)

@@ -18,7 +18,7 @@ from memefly.decoding import DecodingConfig, decode
 from memefly.encoders import Encoder
 from memefly.errors import TrainingError
 from memefly.metrics.cider import CiderScorer
-from memefly.networks import Network, NetworkConfig
+from memefly.networks import Network, NetworkConfig, ensemble
 from memefly.standardize import Standardizer
 from memefly.text import END_ID, PAD_ID, START_ID, Vocabulary
 from memefly.training import loop, losses
@@ -171,23 +171,29 @@ class _Training:
         )
 
     def _loss(self, features, tokens, counts, noise, done):
-        config, network = self.config, self.network
-        fed = self._scheduled(features, tokens, noise, done) if config.scheduled_sampling else None
-        logits, alphas = network.teacher_forced(features, tokens, fed=fed, training=True, noise=noise)
-        return losses.caption_loss(
-            logits,
-            alphas,
-            tokens,
-            counts,
-            label_smoothing=config.label_smoothing,
-            attention_penalty=config.attention_penalty if network.attends else 0.0,
-        )
+        """Summed over the members of an ensemble, so that each is trained as it would be alone (only clipping sees the
+        norm of all); told is their mean."""
+        config, told = self.config, []
+        for network, own in ensemble.each(self.network, noise):
+            fed = self._scheduled(network, features, tokens, own, done) if config.scheduled_sampling else None
+            logits, alphas = network.teacher_forced(features, tokens, fed=fed, training=True, noise=own)
+            loss = losses.caption_loss(
+                logits,
+                alphas,
+                tokens,
+                counts,
+                label_smoothing=config.label_smoothing,
+                attention_penalty=config.attention_penalty if network.attends else 0.0,
+            )
+            told.append(loss)
+        total, cross_entropies = zip(*told)
+        return tf.add_n(total), tf.add_n(cross_entropies) / len(told)
 
-    def _scheduled(self, features, tokens, noise, done):
+    def _scheduled(self, network, features, tokens, noise, done):
         """Scheduled sampling (Bengio et al., arXiv 1506.03099) in parallel (Duckworth et al., 1906.04331): a share of
         the words fed, growing with the steps done, is drawn from what the network says in their place."""
         seeds = [tf.random.experimental.stateless_fold_in(tf.stack(noise), 1000 + i) for i in range(2)]
-        logits, _ = self.network.teacher_forced(features, tokens, training=False, noise=noise)
+        logits, _ = network.teacher_forced(features, tokens, training=False, noise=noise)
         drawn = tf.random.stateless_categorical(logits, 1, seeds[0], dtype=tf.int32)[:, 0]  # (R,)
         real = tf.not_equal(tokens[..., 1:], PAD_ID)
         own = tf.scatter_nd(tf.where(real), tf.stop_gradient(drawn), tf.shape(real, tf.int64))  # (P, C, T-1)

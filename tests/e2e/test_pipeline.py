@@ -136,10 +136,11 @@ def test_part_of_the_pipeline(finished, run):
 @pytest.mark.parametrize("tuned", [False, True])
 def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture. One of
-    them with an encoder of its own, tuned in a last stage."""
+    them as an ensemble, with an encoder of its own, tuned in a last stage."""
     root, _ = finished
     kind = "merge" if tuned else "par_inject"
     tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
+    tuning += ["--set", "network.members=2"]
     settings = ["--set", f"network.kind={kind}", "--set", "training.max_steps=20", *(tuning if tuned else [])]
     done = run(root, "--from", "Trainer", *settings)
     assert done.returncode == 0, done.stdout + done.stderr

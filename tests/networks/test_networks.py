@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from memefly import networks
 from memefly.networks import NetworkConfig
+from memefly.networks.ensemble import Ensemble, each
 from memefly.training.losses import caption_loss, count
 
 V, SHAPE = 30, (3, 4, 10)
@@ -17,6 +18,8 @@ NETWORKS = {
     "par_inject": {"kind": "par_inject"},
     "par_inject lstm": {"kind": "par_inject", "cell": "lstm"},
     "merge": {"kind": "merge", "tie_weights": True},
+    "ensemble": {"members": 2},
+    "ensemble of lstm": {"members": 3, "kind": "par_inject", "cell": "lstm"},
 }
 every = pytest.mark.parametrize("kind", NETWORKS)
 
@@ -169,3 +172,33 @@ def test_what_is_fed_is_read_and_what_is_predicted_stays(features):
     assert np.abs(logits - net.teacher_forced(features, TOKENS)[0]).max() > 1e-3
     # A fed word that would be padding hides nothing of what is predicted.
     assert net.teacher_forced(features, TOKENS, fed=tf.zeros_like(TOKENS))[0].shape == logits.shape
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_an_ensemble_says_the_mean_of_what_its_members_say(features, forced):
+    net = network("ensemble")
+
+    def told(net):
+        if forced:
+            return net.teacher_forced(features, TOKENS)
+        memory, state = net.encode(features)
+        _, state, _ = net.step(memory, state, tf.constant([1, 1]))
+        logits, _, alphas = net.step(memory, state, tf.constant([5, 6]))
+        return logits, alphas
+
+    (logits, alphas), one, two = (told(n) for n in (net, *net.members))
+    probabilities = [tf.nn.softmax(logits).numpy() for logits, _ in (one, two)]
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-3
+    np.testing.assert_allclose(tf.exp(logits), np.mean(probabilities, axis=0), atol=1e-6)
+    np.testing.assert_allclose(alphas, (one[1] + two[1]) / 2, atol=1e-6)
+
+
+def test_dropout_of_members_differs(features):
+    """The same weights twice: with the same noise, the mean would be what each says."""
+    first, second = network("ensemble").members
+    for a, b in zip(first.variables, second.variables, strict=True):
+        b.assign(a)
+    noises = [noise for _, noise in each(Ensemble([first, second]), (1, 2))]
+    one, two = (first.teacher_forced(features, TOKENS, training=True, noise=noise)[0] for noise in noises)
+    assert np.abs(one - two).max() > 1e-3
+    assert each(first, (1, 2)) == [(first, (1, 2))]

@@ -135,6 +135,20 @@ def test_every_network_learns(examples, tmp_path, kind):
 
 
 @pytest.mark.slow
+def test_each_member_of_an_ensemble_learns_as_it_would_alone(examples, tmp_path):
+    config = changed(max_steps=6, clip_norm=1e9)
+    together = fit(examples, tmp_path / "both", config, NETWORK.model_copy(update={"members": 2})).network
+    alone = fit(examples, tmp_path / "one", config, NETWORK).network
+    first, second = together.members
+    fresh = networks.build(NETWORK, len(VOCABULARY), SHAPE, config.seed)
+    for ours, theirs, before in zip(first.variables, alone.variables, fresh.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5, err_msg=ours.name)
+        assert np.abs(ours.numpy() - before.numpy()).max() > 1e-4, ours.name
+    # The other one is another network, not a copy that goes the same way.
+    assert np.abs(first.cell.recurrent.numpy() - second.cell.recurrent.numpy()).max() > 0.1
+
+
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_judged_and_returned(examples, tmp_path):
     """With a decay this slow the average stays near where it began, and so does what is returned."""
     config = changed(epochs=1, average=0.5)
