@@ -22,6 +22,7 @@ from pathlib import Path
 from memefly import images, provenance, text
 from memefly.datasets import records
 from memefly.metrics import score
+from memefly.networks import NetworkConfig
 
 COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "distinct_share", "copied_share")
 # BLEU-4 on Flickr8k's test part, in hundredths, as the papers and pages give it; none of it was measured here.
@@ -68,7 +69,8 @@ def setting(manifest: dict) -> dict[str, object]:
         else:
             flat[prefix] = value
 
-    add("", manifest["config"])
+    network = NetworkConfig(**manifest["config"]["network"]).model_dump()  # with keys that are younger than the model
+    add("", manifest["config"] | {"network": network})
     stages = ("self_critical", "fine_tuning")
     skipped = [f"training.{stage}." for stage in stages if not flat.get(f"training.{stage}.epochs")]
     flat = {key: value for key, value in flat.items() if not key.startswith(tuple(skipped))}
@@ -77,9 +79,10 @@ def setting(manifest: dict) -> dict[str, object]:
 
 
 def kind(keys: dict[str, object]) -> str:
-    """The network, and the stages after the first."""
-    network = keys["network.kind"]
+    """The network, how many of them there are, and the stages after the first."""
+    network, members = keys["network.kind"], keys["network.members"]
     label = network if network != "attention" else f"attention ({keys['network.attention']})"
+    label += f", {members} members" if members > 1 else ""
     later = [stage for stage in ("self_critical", "fine_tuning") if f"training.{stage}.epochs" in keys]
     return ", ".join([label, *(stage.replace("_", "-") for stage in later)])
 

@@ -3,9 +3,8 @@
 from benchmarks.quality import labels, setting
 
 
-def manifest(*, seed=0, units=256, kind="attention", self_critical=0, rate=1e-4, encoder="inception_v3") -> dict:
+def manifest(*, seed=0, self_critical=0, rate=1e-4, encoder="inception_v3", **network) -> dict:
     training = {"seed": seed, "self_critical": {"epochs": self_critical, "learning_rate": rate}}
-    network = {"kind": kind, "attention": "additive", "units": units}
     return {"config": {"network": network, "training": training}, "encoder": {"name": encoder}}
 
 
@@ -14,13 +13,15 @@ def test_seeds_and_stages_that_were_not_run_set_no_models_apart():
     assert setting(manifest(rate=1e-4)) == setting(manifest(rate=1e-5))
     assert setting(manifest(self_critical=3)) != setting(manifest(self_critical=3, rate=1e-5))
     assert setting(manifest()) != setting(manifest(encoder="other.h5"))
+    assert setting(manifest()) == setting(manifest(members=1))  # a model from before there were ensembles
 
 
 def test_lines_of_one_kind_are_told_apart_by_what_differs():
-    settings = [manifest(), manifest(units=512), manifest(self_critical=3), manifest(kind="merge")]
+    settings = [manifest(), manifest(units=512), manifest(self_critical=3), manifest(kind="merge"), manifest(members=3)]
     assert labels(list(map(setting, settings))) == [
         "attention (additive), network.units 256",
         "attention (additive), network.units 512",
         "attention (additive), self-critical",
         "merge",
+        "attention (additive), 3 members",
     ]
