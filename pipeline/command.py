@@ -69,13 +69,16 @@ def _run(arguments: argparse.Namespace) -> int:
     log = root / "runs" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import config, local_runner
+        from pipeline import cluster, config, local_runner
         from pipeline.progress import Progress
 
         configuration = config.load(arguments.config, arguments.set)
+        if place := cluster.helper(configuration):
+            return _follow(root, place, terminal)
         _warn_of_random_weights(configuration, terminal.err)
         # With --json, standard output is for the summary alone.
-        with Progress(terminal.err if arguments.json else terminal.out) as progress:
+        stream = terminal.err if arguments.json else terminal.out
+        with Progress(stream) as progress, cluster.leading(configuration, root):
 
             def on_event(name: str, values: dict) -> None:
                 if name == "start":
@@ -105,11 +108,14 @@ def _sweep(arguments: argparse.Namespace) -> int:
     log = Path(arguments.root) / "sweeps" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import sweep
+        from pipeline import cluster, config, sweep
         from pipeline.sweep.progress import SweepProgress
 
+        if place := cluster.helper(configuration := config.load(arguments.config, arguments.set)):
+            return _follow(arguments.root, place, terminal)
         folder = None
-        with SweepProgress(terminal.err if arguments.json else terminal.out) as progress:
+        stream = terminal.err if arguments.json else terminal.out
+        with SweepProgress(stream) as progress, cluster.leading(configuration, arguments.root):
 
             def on_event(name: str, values: dict) -> None:
                 nonlocal folder
@@ -140,6 +146,16 @@ def _sweep(arguments: argparse.Namespace) -> int:
         return 0 if outcome.best else 1
 
     return _quietly(log, work)
+
+
+def _follow(root: str | Path, place: str, terminal) -> int:
+    """Helps the chief, as one of the other workers."""
+    from pipeline import cluster
+    from pipeline.progress import Progress
+
+    with Progress(terminal.err):
+        cluster.follow(root, place)
+    return 0
 
 
 def _quietly(log: Path, work: Callable) -> int:

@@ -6,19 +6,21 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 import memefly
-from components.caption_trainer.transformed import read_transformed
+from components.caption_trainer import apart
+from components.caption_trainer.transformed import Transformed, read_transformed
 from memefly import encoders, provenance, tracking
 from memefly.decoding import DecodingConfig
 from memefly.encoders import EncoderConfig
 from memefly.export import Captioner, export
 from memefly.networks import NetworkConfig
-from memefly.training import TrainingConfig, train
-from memefly.training.distribution import make_strategy
+from memefly.training import TrainingConfig, TrainingResult, train
+from memefly.training.distribution import barrier, make_strategy
 
 log = logging.getLogger("memefly.trainer")
 
@@ -32,64 +34,42 @@ def run_fn(fn_args) -> None:
     `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the
     sources, which keys TFX's cache and the checkpoints).
     """
+    if fn_args.custom_config["training"]["strategy"] == "multi_worker":
+        apart.lead(fn_args)
+    else:
+        train_and_export(fn_args)
+
+
+def help_train(fn_args) -> None:
+    """What a worker that is not the chief does of the same training: its share of every batch."""
+    strategy = make_strategy(fn_args.custom_config["training"]["strategy"])
+    _train(fn_args, strategy, lambda name, values: None)
+    barrier(strategy)  # one that left earlier would look lost to the others
+
+
+def train_and_export(fn_args) -> None:
     config = fn_args.custom_config
-    root = Path(config["root"])
-    training = TrainingConfig(**config["training"])
-    strategy = make_strategy(training.strategy)  # first of all: workers cannot be set up once anything was computed
-    encoder = encoders.load(EncoderConfig(**config["encoder"]))
-    network = NetworkConfig(**config["network"])
-    decoding = DecodingConfig(**config["decoding"])
-
-    data = read_transformed(
-        fn_args.transform_output,
-        _files(fn_args.train_files),
-        _files(fn_args.eval_files),
-        encoder.feature_shape,
-        config["text"]["max_length"],
-    )
-    checkpoints = root / "checkpoints" / _key(config, fn_args.transform_output)
-
-    with tracking.Run(root, job_type="train", config={k: v for k, v in config.items() if k != "root"}) as run:
-        told, steps = time.monotonic(), {}
-
-        def at(values: dict) -> int:
-            """W&B counts steps over all stages."""
-            return values["step"] + sum(n for stage, n in steps.items() if stage != values["stage"])
+    # First of all: workers cannot be set up once anything was computed.
+    strategy = make_strategy(config["training"]["strategy"])
+    tracked = {k: v for k, v in config.items() if k != "root"}
+    with tracking.Run(config["root"], job_type="train", config=tracked) as run:
+        steps: dict[str, int] = {}  # done, by stage
 
         def on_event(name: str, values: dict) -> None:
-            nonlocal told
-            if name == "start":
-                log.info("%(stage)s: %(steps)d steps at most", values)
-            elif name == "step":
-                run.log({f"{values['stage']}/{k}": values[k] for k in ("loss", "learning_rate")}, step=at(values))
-                if time.monotonic() - told > _TELL_EVERY:
-                    told = time.monotonic()
-                    log.info("%(stage)s: step %(step)d of %(steps)d  loss %(loss).3f", values)
+            # W&B counts steps over all stages.
+            before = sum(n for stage, n in steps.items() if stage != values["stage"])
+            if name == "step":
+                scalars = {f"{values['stage']}/{k}": values[k] for k in ("loss", "learning_rate")}
+                run.log(scalars, step=before + values["step"])
             elif name == "epoch":
-                told = time.monotonic()
-                scalars = {k: v for k, v in values.items() if k != "samples"}
-                run.log(scalars, step=at(values))
+                step = before + values["step"]
+                run.log({k: v for k, v in values.items() if k != "samples"}, step=step)
                 columns = ["picture", "caption", "references"]
                 rows = [[s["image"], s["caption"], "\n".join(s["references"])] for s in values["samples"]]
-                run.log_table("samples", columns, rows, step=at(values))
-                log.info(
-                    "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
-                    "%(captions_per_second).0f captions/s",
-                    values,
-                )
+                run.log_table("samples", columns, rows, step=step)
                 steps[values["stage"]] = values["step"]
 
-        result = train(
-            data.examples,
-            data.standardizer,
-            data.vocabulary,
-            network,
-            training,
-            checkpoints,
-            on_event,
-            encoder,
-            strategy,
-        )
+        data, encoder, result = _train(fn_args, strategy, on_event)
         run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
     encoder = result.encoder or encoder
 
@@ -110,8 +90,56 @@ def run_fn(fn_args) -> None:
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),
     }
+    decoding = DecodingConfig(**config["decoding"])
     captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding)
     export(captioner, fn_args.serving_model_dir, manifest)
+    barrier(strategy)
+
+
+def _train(
+    fn_args, strategy, on_event: Callable[[str, dict], None]
+) -> tuple[Transformed, encoders.Encoder, TrainingResult]:
+    """Trains, and says in the log how far it is; `on_event` hears it too."""
+    config = fn_args.custom_config
+    training = TrainingConfig(**config["training"])
+    encoder = encoders.load(EncoderConfig(**config["encoder"]))
+    data = read_transformed(
+        fn_args.transform_output,
+        _files(fn_args.train_files),
+        _files(fn_args.eval_files),
+        encoder.feature_shape,
+        config["text"]["max_length"],
+    )
+    told = time.monotonic()
+
+    def tell(name: str, values: dict) -> None:
+        nonlocal told
+        on_event(name, values)
+        if name == "start":
+            log.info("%(stage)s: %(steps)d steps at most", values)
+        elif name == "step" and time.monotonic() - told > _TELL_EVERY:
+            told = time.monotonic()
+            log.info("%(stage)s: step %(step)d of %(steps)d  loss %(loss).3f", values)
+        elif name == "epoch":
+            told = time.monotonic()
+            log.info(
+                "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
+                "%(captions_per_second).0f captions/s",
+                values,
+            )
+
+    result = train(
+        data.examples,
+        data.standardizer,
+        data.vocabulary,
+        NetworkConfig(**config["network"]),
+        training,
+        Path(config["root"]) / "checkpoints" / _key(config, fn_args.transform_output),
+        tell,
+        encoder,
+        strategy,
+    )
+    return data, encoder, result
 
 
 def _files(patterns: list[str]) -> list[str]:

@@ -27,8 +27,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"the workers could not be set up ({error}). Expected TF_CONFIG with `cluster` and `task`, the same "
-            "cluster in every worker, and a process in which TensorFlow has not computed anything yet: run the Trainer "
-            "alone (--from Trainer --to Trainer), or call make_strategy first and hand it to train()"
+            "cluster in every worker, and a process in which TensorFlow has not computed anything yet: call "
+            "make_strategy first and hand it to train() (the pipeline trains in a process of its own for that)"
         ) from error
 
 

@@ -1,0 +1,131 @@
+"""How workers find their chief, and what TF_CONFIG may say. tests/e2e/test_workers.py trains for real."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from components.caption_trainer import apart
+from memefly.errors import ConfigError, PipelineError, TrainingError
+from pipeline import cluster
+from pipeline import config as configuration
+
+MULTI = configuration.load("tiny", ["training.strategy=multi_worker"])
+TWO = {"worker": ["one:1", "two:1"]}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for name, seconds in (("_BEAT", 0.02), ("_LOOK", 0.01), ("_LOST", 10.0)):
+        monkeypatch.setattr(cluster, name, seconds)
+
+
+def task(monkeypatch, members: dict, kind: str, index: int) -> str | None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": members, "task": {"type": kind, "index": index}}))
+    return cluster.helper(MULTI)
+
+
+def test_the_first_is_the_chief_unless_one_is_named(monkeypatch):
+    assert task(monkeypatch, TWO, "worker", 0) is None
+    assert task(monkeypatch, TWO, "worker", 1) == "worker 1 of worker 0, worker 1"
+    named = {"chief": ["zero:1"], **TWO}
+    assert task(monkeypatch, named, "chief", 0) is None
+    assert task(monkeypatch, named, "worker", 0) == "worker 0 of chief 0, worker 0, worker 1"
+
+
+def test_without_workers_nothing_is_asked_of_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", "not even JSON")
+    alone = configuration.load("tiny", [])
+    assert cluster.helper(alone) is None
+    with cluster.leading(alone, tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "given", ["", "{", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
+)
+def test_a_bad_tf_config_is_told_before_anything_runs(monkeypatch, given):
+    monkeypatch.setenv("TF_CONFIG", given)
+    with pytest.raises(ConfigError, match=r"Expected .*cluster.* got"):
+        cluster.helper(MULTI)
+
+
+@pytest.fixture
+def chief(tmp_path):
+    """A chief that does what it is told, in a thread: a job each for a while, and then it is over."""
+    threads = []
+
+    def start(jobs, seconds=0.3):
+        def lead():
+            with cluster.leading(MULTI, tmp_path):
+                leader = apart.read(tmp_path / apart.WORKERS / apart.CHIEF)["id"]
+                for job in jobs:
+                    job = {"of": leader, "arguments": {}, **job}
+                    apart.write(tmp_path / apart.WORKERS / apart.JOB, job)
+                    time.sleep(seconds)
+                    (tmp_path / apart.WORKERS / apart.JOB).unlink()
+                time.sleep(seconds)
+
+        threads.append(threading.Thread(target=lead))
+        threads[0].start()
+
+    yield start
+    [t.join() for t in threads]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What `apart.run` was asked for; a job that says `fail` fails."""
+    asked = []
+
+    def run(arguments, role, wanted):
+        assert role == "worker" and wanted()
+        asked.append(arguments)
+        if arguments.get("fail"):
+            raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr(apart, "run", run)
+    return asked
+
+
+def test_every_training_of_the_chief_once_and_no_other(chief, trained, tmp_path):
+    jobs = [{"id": "a", "arguments": {"n": 1}}, {"id": "b", "of": "another chief"}, {"id": "c", "arguments": {"n": 2}}]
+    chief(jobs)
+    cluster.follow(tmp_path, "worker 1")
+    assert trained == [{"n": 1}, {"n": 2}]
+    assert not list((tmp_path / apart.WORKERS).iterdir())
+
+
+def test_after_one_that_fails_it_helps_with_the_next(chief, trained, tmp_path):
+    chief([{"id": "a", "arguments": {"fail": True}}, {"id": "b", "arguments": {"n": 2}}])
+    with pytest.raises(TrainingError, match="nan"):
+        cluster.follow(tmp_path, "worker 1")
+    assert trained == [{"fail": True}, {"n": 2}]
+
+
+def test_what_a_killed_chief_left_is_no_chief(chief, trained, tmp_path):
+    folder = tmp_path / apart.WORKERS
+    folder.mkdir()
+    apart.write(folder / apart.CHIEF, {"id": "dead"})
+    apart.write(folder / apart.JOB, {"id": "old", "of": "dead", "arguments": {"n": 0}})
+    helper = threading.Thread(target=cluster.follow, args=(tmp_path, "worker 1"))
+    helper.start()
+    time.sleep(0.2)
+    assert helper.is_alive() and trained == []
+    chief([{"id": "a", "arguments": {"n": 1}}])
+    helper.join(10)
+    assert trained == [{"n": 1}]
+
+
+def test_a_chief_that_falls_silent_is_told_of(tmp_path, trained, monkeypatch):
+    monkeypatch.setattr(cluster, "_LOST", 0.5)
+    folder = tmp_path / apart.WORKERS
+    folder.mkdir()
+    beats = threading.Thread(
+        target=lambda: [apart.write(folder / apart.CHIEF, {"id": "c"}) or time.sleep(0.05) for _ in range(5)]
+    )
+    beats.start()
+    with pytest.raises(PipelineError, match="no sign of life"):
+        cluster.follow(tmp_path, "worker 1")
+    beats.join()
