@@ -10,6 +10,7 @@ input and answers there, a line of JSON for all that the `memefly` loggers say, 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -60,8 +61,9 @@ def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -
     threading.Thread(target=_stop_when_unwanted, args=(child, wanted), daemon=True).start()
     error = ""
     try:
-        child.stdin.write(json.dumps(arguments))
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of a child that is gone already; its status says so below
+            child.stdin.write(json.dumps(arguments))
+            child.stdin.close()
         for line in child.stdout:
             said = json.loads(line)
             error = said.get("error", error)
