@@ -162,12 +162,12 @@ def test_scheduled_sampling_feeds_the_networks_own_words(examples, tmp_path):
     training = stages._Training(examples, STANDARDIZER, VOCABULARY, config, network, None, [48], tmp_path)
     features = tf.random.stateless_normal([16, *SHAPE], [1, 1])
     tokens = tf.tile(tf.constant([[[1, 5, 6, 7, 2, 0]]]), [16, 3, 1])
-    half = training._scheduled(features, tokens, (0, tf.constant(3)), 1.0).numpy()
+    half = training._scheduled(network, features, tokens, (0, tf.constant(3)), 1.0).numpy()
     np.testing.assert_array_equal(half[..., 0], 1)
     np.testing.assert_array_equal(half[..., 5], 0)
     changed_share = (half[..., 1:5] != tokens.numpy()[..., 1:5]).mean()
     assert 0.25 < changed_share < 0.55, "half are drawn anew, and some of these come out the same"
-    np.testing.assert_array_equal(training._scheduled(features, tokens, (0, tf.constant(3)), 0.0), tokens)
+    np.testing.assert_array_equal(training._scheduled(network, features, tokens, (0, tf.constant(3)), 0.0), tokens)
 
 
 @pytest.mark.slow
