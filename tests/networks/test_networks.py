@@ -18,8 +18,7 @@ NETWORKS = {
     "par_inject": {"kind": "par_inject"},
     "par_inject lstm": {"kind": "par_inject", "cell": "lstm"},
     "merge": {"kind": "merge", "tie_weights": True},
-    "ensemble": {"members": 2},
-    "ensemble of lstm": {"members": 3, "kind": "par_inject", "cell": "lstm"},
+    "ensemble": {"members": 2, "cell": "lstm"},
 }
 every = pytest.mark.parametrize("kind", NETWORKS)
 
