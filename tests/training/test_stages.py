@@ -182,6 +182,7 @@ def test_nothing_to_train_on(tmp_path):
         fit(Examples(files, files, SHAPE, T), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops(examples, tmp_path):
     broken = Standardizer(np.full(6, np.nan, np.float32), np.ones(6, np.float32))
     with pytest.raises(TrainingError, match="try a smaller learning rate"):
