@@ -21,9 +21,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.caption_trainer import apart
-from components.caption_trainer.apart import CHIEF, JOB, WORKERS
+from components.caption_trainer import training_process
+from components.caption_trainer.training_process import CHIEF, JOB, WORKERS
 from memefly.errors import ConfigError, PipelineError, TrainingError
+from memefly.training.distribution import leads
 from pipeline.config import PipelineConfig
 
 log = logging.getLogger("memefly.cluster")
@@ -51,7 +52,7 @@ def helper(config: PipelineConfig) -> str | None:
             f"training.strategy is multi_worker, but TF_CONFIG does not say who the workers are ({error!r}). Expected "
             f"{example} with the index of each, got {given!r}; on one machine, set training.strategy=mirrored or none"
         ) from None
-    if kind == "chief" or ("chief" not in cluster and index == 0):
+    if leads(kind, index, cluster):
         return None
     return f"{kind} {index} of {', '.join(members)}"
 
@@ -65,7 +66,7 @@ def leading(config: PipelineConfig, root: str | Path) -> Iterator[None]:
     path, over = Path(root) / WORKERS / CHIEF, threading.Event()
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / JOB).unlink(missing_ok=True)  # of a chief that was killed
-    apart.write(path, {"id": uuid.uuid4().hex})
+    training_process.write(path, {"id": uuid.uuid4().hex})
 
     def beat() -> None:
         while not over.wait(_BEAT):
@@ -90,25 +91,25 @@ def follow(root: str | Path, place: str) -> None:
     chief = _Pulse(folder / CHIEF)
     while not chief.beats():
         time.sleep(_LOOK)
-    leader = apart.read(folder / CHIEF)
     log.info("%s: the chief is there; waits for its Trainer", place)
-    while leader and chief.beats():
-        job = apart.read(folder / JOB)
-        if job and job["of"] == leader["id"] and job["id"] not in done:
+    while chief.beats():
+        # Of the chief that is there now: it may have been killed and started again.
+        leader, job = training_process.read(folder / CHIEF), training_process.read(folder / JOB)
+        if leader and job and job["of"] == leader["id"] and job["id"] not in done:
             done.add(job["id"])
             log.info("%s: trains", place)
 
             def wanted(asked=job) -> bool:
-                return chief.beats() and apart.read(folder / JOB) == asked
+                return chief.beats() and training_process.read(folder / JOB) == asked
 
             try:
-                apart.run(job["arguments"], "worker", wanted)
+                training_process.run(job["arguments"], "worker", wanted)
                 log.info("%s: done with this training", place)
             except TrainingError as error:  # the chief knows; it may have another one, as a sweep has
                 failure = error
                 log.warning("%s: this training failed: %s", place, error)
         time.sleep(_LOOK)
-    if (folder / CHIEF).exists() and apart.read(folder / CHIEF) == leader:
+    if (folder / CHIEF).exists():
         raise PipelineError("Trainer", f"the chief has given no sign of life for {_LOST:.0f} seconds; start it again")
     log.info("%s: the chief's run is over", place)
     if failure:

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import memefly
-from components.caption_trainer import apart
+from components.caption_trainer import training_process
 from components.caption_trainer.transformed import Transformed, read_transformed
 from memefly import encoders, provenance, tracking
 from memefly.decoding import DecodingConfig
@@ -35,7 +35,7 @@ def run_fn(fn_args) -> None:
     sources, which keys TFX's cache and the checkpoints).
     """
     if fn_args.custom_config["training"]["strategy"] == "multi_worker":
-        apart.lead(fn_args)
+        training_process.lead(fn_args)
     else:
         train_and_export(fn_args)
 

@@ -10,6 +10,8 @@ Only the chief writes checkpoints, and all restore its: workers need a file syst
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import tensorflow as tf
 
 from memefly.errors import TrainingError
@@ -36,8 +38,12 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
-    has_chief = "chief" in resolver.cluster_spec().as_dict()
-    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+    return leads(resolver.task_type, resolver.task_id, resolver.cluster_spec().as_dict())
+
+
+def leads(kind: str, index: int, cluster: Container[str]) -> bool:
+    """Whether a task is the chief of a cluster (its kinds of tasks): the one named so, or the first worker."""
+    return kind == "chief" or ("chief" not in cluster and index == 0)
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:

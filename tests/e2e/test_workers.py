@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,30 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
+
 HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def start(memes, small_encoder, tmp_path):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    cluster, started = {"worker": [f"127.0.0.1:{port}" for port in ports]}, []
+    cluster, started = {"worker": [f"127.0.0.1:{port}" for port in ports.free(2)]}, []
 
-    def start(index: int, *settings: str) -> subprocess.Popen:
+    def start(index: int) -> subprocess.Popen:
         command = [
             sys.executable, "-m", "pipeline.command", "run", "--data", str(memes), "--root", str(tmp_path / "root"),
             "--config", "tiny", "--set", f"encoder.weights={small_encoder}", "--to", "Trainer",
-            "--set", "training.strategy=multi_worker", "--set", "training.max_steps=6", *settings,
+            "--set", "training.strategy=multi_worker", "--set", "training.max_steps=6",
         ]  # fmt: skip
         task = {"type": "worker", "index": index}
-        environment = {
-            **os.environ,
-            "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
-            "OF_TEST": str(tmp_path),
-        }
+        environment = {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=HOME, env=environment, **pipes)
         started.append(process)
@@ -66,9 +58,10 @@ def test_a_second_worker_helps_to_train(start, tmp_path):
 
 
 _ASKING = """
-from components.caption_trainer import apart
-arguments = dict.fromkeys(apart._OF_TRAINER, "") | {"custom_config": {"training": {"strategy": "multi_worker"}}}
-apart.run(arguments, "worker")
+from components.caption_trainer import training_process
+config = {"training": {"strategy": "multi_worker"}}
+arguments = dict.fromkeys(training_process._OF_TRAINER, "") | {"custom_config": config}
+training_process.run(arguments, "worker")
 """
 
 

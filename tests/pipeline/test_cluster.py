@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from components.caption_trainer import apart
+from components.caption_trainer import training_process
 from memefly.errors import ConfigError, PipelineError, TrainingError
 from pipeline import cluster
 from pipeline import config as configuration
@@ -59,12 +59,12 @@ def chief(tmp_path):
     def start(jobs, seconds=0.3):
         def lead():
             with cluster.leading(MULTI, tmp_path):
-                leader = apart.read(tmp_path / apart.WORKERS / apart.CHIEF)["id"]
+                leader = training_process.read(tmp_path / training_process.WORKERS / training_process.CHIEF)["id"]
                 for job in jobs:
                     job = {"of": leader, "arguments": {}, **job}
-                    apart.write(tmp_path / apart.WORKERS / apart.JOB, job)
+                    training_process.write(tmp_path / training_process.WORKERS / training_process.JOB, job)
                     time.sleep(seconds)
-                    (tmp_path / apart.WORKERS / apart.JOB).unlink()
+                    (tmp_path / training_process.WORKERS / training_process.JOB).unlink()
                 time.sleep(seconds)
 
         threads.append(threading.Thread(target=lead))
@@ -76,7 +76,7 @@ def chief(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """What `apart.run` was asked for; a job that says `fail` fails."""
+    """What `training_process.run` was asked for; a job that says `fail` fails."""
     asked = []
 
     def run(arguments, role, wanted):
@@ -85,7 +85,7 @@ def trained(monkeypatch):
         if arguments.get("fail"):
             raise TrainingError("the loss is nan")
 
-    monkeypatch.setattr(apart, "run", run)
+    monkeypatch.setattr(training_process, "run", run)
     return asked
 
 
@@ -94,7 +94,7 @@ def test_every_training_of_the_chief_once_and_no_other(chief, trained, tmp_path)
     chief(jobs)
     cluster.follow(tmp_path, "worker 1")
     assert trained == [{"n": 1}, {"n": 2}]
-    assert not list((tmp_path / apart.WORKERS).iterdir())
+    assert not list((tmp_path / training_process.WORKERS).iterdir())
 
 
 def test_after_one_that_fails_it_helps_with_the_next(chief, trained, tmp_path):
@@ -105,10 +105,10 @@ def test_after_one_that_fails_it_helps_with_the_next(chief, trained, tmp_path):
 
 
 def test_what_a_killed_chief_left_is_no_chief(chief, trained, tmp_path):
-    folder = tmp_path / apart.WORKERS
+    folder = tmp_path / training_process.WORKERS
     folder.mkdir()
-    apart.write(folder / apart.CHIEF, {"id": "dead"})
-    apart.write(folder / apart.JOB, {"id": "old", "of": "dead", "arguments": {"n": 0}})
+    training_process.write(folder / training_process.CHIEF, {"id": "dead"})
+    training_process.write(folder / training_process.JOB, {"id": "old", "of": "dead", "arguments": {"n": 0}})
     helper = threading.Thread(target=cluster.follow, args=(tmp_path, "worker 1"))
     helper.start()
     time.sleep(0.2)
@@ -118,12 +118,26 @@ def test_what_a_killed_chief_left_is_no_chief(chief, trained, tmp_path):
     assert trained == [{"n": 1}]
 
 
+def test_a_chief_that_was_killed_and_started_again_is_helped(chief, trained, tmp_path):
+    folder = tmp_path / training_process.WORKERS
+    folder.mkdir()
+    helper = threading.Thread(target=cluster.follow, args=(tmp_path, "worker 1"))
+    helper.start()
+    training_process.write(folder / training_process.CHIEF, {"id": "killed"})  # and touched no more
+    time.sleep(0.2)
+    chief([{"id": "a", "arguments": {"n": 1}}])
+    helper.join(10)
+    assert trained == [{"n": 1}]
+
+
 def test_a_chief_that_falls_silent_is_told_of(tmp_path, trained, monkeypatch):
     monkeypatch.setattr(cluster, "_LOST", 0.5)
-    folder = tmp_path / apart.WORKERS
+    folder = tmp_path / training_process.WORKERS
     folder.mkdir()
     beats = threading.Thread(
-        target=lambda: [apart.write(folder / apart.CHIEF, {"id": "c"}) or time.sleep(0.05) for _ in range(5)]
+        target=lambda: [
+            training_process.write(folder / training_process.CHIEF, {"id": "c"}) or time.sleep(0.05) for _ in range(5)
+        ]
     )
     beats.start()
     with pytest.raises(PipelineError, match="no sign of life"):

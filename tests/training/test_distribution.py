@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 
 from memefly.errors import TrainingError
 from memefly.training.distribution import make_strategy
+from tests import ports
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,7 @@ if strategy == "mirrored":
 from memefly.training import Examples
 from memefly.training.distribution import make_strategy
 made = make_strategy(strategy)
+from tests import ports
 from tests.training.toy import CONFIG, SHAPE, T, fit
 config = CONFIG.model_copy(update={"epochs": 3, "pictures": int(pictures), "strategy": strategy, "average": 0.9})
 result = fit(Examples([train], [val], SHAPE, T), checkpoints, config, strategy=made)
@@ -62,12 +63,7 @@ def test_two_devices(examples, alone, tmp_path):
 
 
 def test_two_workers(examples, alone, tmp_path):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    workers = [f"127.0.0.1:{port}" for port in ports]
+    workers = [f"127.0.0.1:{port}" for port in ports.free(2)]
     # Each names the batch of all workers: twice the four pictures that one of them computes.
     processes = [
         start("multi_worker", 8, tmp_path, examples, {"cluster": {"worker": workers}, "task": task})

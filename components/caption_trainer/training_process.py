@@ -25,12 +25,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+from memefly import provenance
 from memefly.errors import MemeflyError, TrainingError
 
 log = logging.getLogger("memefly.trainer")
 
 WORKERS, CHIEF, JOB = "workers", "chief.json", "job.json"  # under a pipeline's root
-_HOME = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GRACE = 60.0  # seconds for a worker to end by itself when it is wanted no more
 _OF_TRAINER = ("transform_output", "train_files", "eval_files", "serving_model_dir", "model_run_dir", "custom_config")
@@ -53,9 +53,9 @@ def lead(fn_args) -> None:
 def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -> None:
     """Trains in a process of its own, as `role`: "chief" or "worker". When it is no longer `wanted`, it has a minute to
     end. Raises `TrainingError` with what stopped it."""
-    path = os.pathsep.join([str(_HOME), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(provenance.HOME), os.environ.get("PYTHONPATH", "")])
     child = subprocess.Popen(
-        [sys.executable, "-m", "components.caption_trainer.apart", role],
+        [sys.executable, "-m", "components.caption_trainer.training_process", role],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     threading.Thread(target=_stop_when_unwanted, args=(child, wanted), daemon=True).start()
