@@ -179,7 +179,7 @@ def main() -> None:
         "shapes": {"pictures": pictures.shape, "features": reference.shape},
         "ours_from_files": round(medians["ours_from_files"], 2),
         "encoder": encoder.name,
-        "precision": precision.resolve(config.precision),
+        "precision": encoder.bulk_precision,
         "processor_has_bfloat16": precision.has_bfloat16(),
         "relative_error": float(f"{error:.2g}"),
         "cores": len(os.sched_getaffinity(0)),

@@ -58,8 +58,8 @@ def test_digest_follows_what_precision_was_asked_for_and_not_the_machine(monkeyp
     def digests():
         return [encoders.digest(EncoderConfig(weights="random", precision=p)) for p in PRECISIONS]
 
-    float32, auto, bfloat16 = before = digests()
-    assert float32 != auto == bfloat16
+    before = digests()
+    assert len(set(before)) == 3
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     assert digests() == before
 
@@ -79,6 +79,25 @@ def test_precision_is_that_of_the_encoder_and_not_of_what_surrounds_it(small_enc
     np.testing.assert_array_equal(auto(pictures).numpy(), near)
     difference = np.linalg.norm((near - exact).astype(np.float32)) / np.linalg.norm(exact.astype(np.float32))
     assert 1e-3 < difference < 3e-2
+
+
+@pytest.mark.parametrize(("error", "settled"), [(0.015, "bfloat16"), (0.025, "float32")])
+def test_auto_takes_bfloat16_only_where_features_agree(small_encoder, monkeypatch, error, settled):
+    compiled = precision.always_in
+
+    def always_in(asked, function):
+        exact = compiled("float32", function)
+        return (lambda x: exact(x) * (1 + error)) if asked == "bfloat16" else exact
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "always_in", always_in)
+    float32, auto, bfloat16 = (
+        encoders.load(EncoderConfig(weights=str(small_encoder), precision=p)) for p in PRECISIONS
+    )
+    assert [e.bulk_precision for e in (float32, auto, bfloat16)] == ["float32", settled, "bfloat16"]
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    as_settled = {"float32": float32, "bfloat16": bfloat16}[settled]
+    np.testing.assert_array_equal(auto.encode(pictures).numpy(), as_settled.encode(pictures).numpy())
 
 
 def test_random_weights_follow_the_seed_and_keep_the_scale():
