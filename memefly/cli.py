@@ -73,6 +73,7 @@ def _parser(further: Sequence[Callable]) -> argparse.ArgumentParser:
     importer.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
     importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
     importer.add_argument("--limit", type=_positive, metavar="N", help="only so many pictures")
+    importer.add_argument("--val", type=float, metavar="SHARE", help="of flickr8k's train part, kept apart (0.1)")
 
     caption = command(
         "caption",
@@ -239,9 +240,13 @@ def _sample(arguments) -> int:
 
 def _import(arguments) -> int:
     from memefly.datasets import flickr8k, memefly
+    from memefly.errors import DataError
 
     convert = {"flickr8k": flickr8k.convert, "memefly": memefly.convert}[arguments.format]
-    written = convert(arguments.source, arguments.out, arguments.limit)
+    share = {} if arguments.val is None else {"val": arguments.val}
+    if share and arguments.format != "flickr8k":
+        raise DataError("--val is for flickr8k: memes are parted caption by caption, a tenth of them val")
+    written = convert(arguments.source, arguments.out, arguments.limit, **share)
     print(f"{written.pictures} pictures with {written.captions} captions in {arguments.out}")
     return 0
 

@@ -5,7 +5,8 @@
 Wanted: `Flickr8k.token.txt`, `Flickr_8k.trainImages.txt`, `Flickr_8k.devImages.txt`, if at hand
 `Flickr_8k.testImages.txt`, and the pictures in `images/`, `Flicker8k_Dataset/` or `Flickr8k_Dataset/`. The official
 train part becomes `train`, a tenth of it (by hash) `val`, so that nothing is stopped or tuned on the dev part; dev
-becomes `eval`, test stays `test` and no pipeline reads it.
+becomes `eval`, test stays `test` and no pipeline reads it. With a smaller `val`, whose pictures are among those of a
+larger one, the rest is trained on too: for the last run, when all has been chosen.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from memefly.errors import DataError
 TOKENS = "Flickr8k.token.txt"
 PARTS = {"train": "Flickr_8k.trainImages.txt", "eval": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
 PICTURES = ("images", "Flicker8k_Dataset", "Flickr8k_Dataset")  # the archive itself has the first misspelling
-VAL_SHARE = {"train": 9, "val": 1}
+VAL_SHARE = 0.1
 
 
-def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
-    """Writes the canonical data set. `limit` keeps that many pictures, drawn evenly (by hash) from all parts."""
+def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_SHARE) -> DatasetWriter:
+    """Writes the canonical data set. `limit` keeps that many pictures, drawn evenly (by hash) from all parts; `val` is
+    the share of the official train part that is not trained on, above 0 and below 1. Raises `DataError`."""
+    if not 0 < val < 1:
+        raise DataError(f"val is a share of the train part, above 0 and below 1; got {val:g}")
     folder = next((source / name for name in PICTURES if (source / name).is_dir()), None)
     missing = [name for name in (TOKENS, PARTS["train"], PARTS["eval"]) if not (source / name).is_file()]
     if folder is None or missing:
@@ -46,7 +50,7 @@ def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
     names = sorted(parts, key=_order)[:limit]
     with DatasetWriter(out) as writer:
         for name in sorted(names):
-            split = split_of(name, VAL_SHARE) if parts[name] == "train" else parts[name]
+            split = split_of(name, {"train": 1 - val, "val": val}) if parts[name] == "train" else parts[name]
             path = folder / name
             if not path.is_file():
                 raise DataError(f"{source}: {name} is listed as {parts[name]}, but {path} is not there")

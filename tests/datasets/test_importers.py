@@ -46,6 +46,18 @@ def test_flickr8k_limit(flickr, tmp_path):
     assert {"train", "eval"} <= set(sides(tmp_path / "out"))
 
 
+def test_flickr8k_with_less_kept_apart(flickr, tmp_path):
+    found = {}
+    for val in (0.1, 0.4):
+        flickr8k.convert(flickr, tmp_path / str(val), val=val)
+        found[val] = sides(tmp_path / str(val))
+    assert found[0.1]["val"] < found[0.4]["val"], "what a smaller val keeps apart, a larger one does too"
+    assert found[0.1]["train"] | found[0.1]["val"] == found[0.4]["train"] | found[0.4]["val"]
+    assert found[0.1]["eval"] == found[0.4]["eval"]
+    with pytest.raises(DataError, match="above 0 and below 1; got 1"):
+        flickr8k.convert(flickr, tmp_path / "all", val=1.0)
+
+
 def test_flickr8k_says_what_is_missing(flickr, tmp_path):
     (flickr / "Flickr8k.token.txt").unlink()
     shutil.rmtree(flickr / "Flicker8k_Dataset")
