@@ -145,15 +145,6 @@ class PipelineConfig(_Section):
         return self
 
     @model_validator(mode="after")
-    def _there_are_others_to_learn_of(self) -> PipelineConfig:
-        if self.training.mutual and self.network.members < 2:
-            raise ValueError(
-                f"training.mutual is {self.training.mutual}, but a single network has no other to learn of; set "
-                "network.members to 2 or more"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _lengths_agree(self) -> PipelineConfig:
         if self.decoding.max_length > self.text.max_length:
             raise ValueError(

@@ -65,12 +65,6 @@ class TrainingConfig(BaseModel):
     scheduled_sampling: float = Field(
         0.0, ge=0, le=1, description="share of words fed from the network's own, at the end (1506.03099, 1906.04331)"
     )
-    mutual: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of what a member of an ensemble learns that the others teach it (1706.00384, 1804.03235)",
-    )
     average: float = Field(
         0.995, ge=0, lt=1, description="decay of the moving average of weights; 0: none (Polyak 1992)"
     )

@@ -33,25 +33,14 @@ def _targets(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.boolean_mask(targets, real), real
 
 
-class Peers(NamedTuple):
-    """What other networks give each word, and how much that counts beside the word that was written."""
-
-    probabilities: tf.Tensor  # float32 (R, V); no gradient goes there
-    share: float
-
-
-def _negative_log_likelihood(
-    logits: tf.Tensor, targets: tf.Tensor, smoothing: float = 0.0, peers: Peers | None = None
-) -> tf.Tensor:
-    """-sum_v q_v log p_v of every row, for q = (1 - smoothing) one-hot + smoothing / V, of which `peers` take their
-    share: logits float32 (R, V) and targets int32 (R,) to (R,).
+def _negative_log_likelihood(logits: tf.Tensor, targets: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
+    """-sum_v q_v log p_v of every row, for q = (1 - smoothing) one-hot + smoothing / V: logits float32 (R, V) and
+    targets int32 (R,) to (R,).
 
     The logits are the widest tensor of a step, so the gradient, p - q, is written down: derived op by op, it would
     pass over as much memory about twice as often.
     """
     V = logits.shape[1]
-    written = 1.0 - (peers.share if peers else 0.0)
-    hard, even = written * (1 - smoothing), written * smoothing
 
     @tf.custom_gradient
     def of_rows(logits):
@@ -59,20 +48,16 @@ def _negative_log_likelihood(
         exponentials = tf.exp(logits - peak)  # (R, V)
         total = tf.reduce_sum(exponentials, axis=1)  # (R,)
         normalizer = tf.math.log(total) + peak[:, 0]
-        negative = normalizer - hard * tf.gather(logits, targets, batch_dims=1)
+        negative = normalizer - (1 - smoothing) * tf.gather(logits, targets, batch_dims=1)
         if smoothing:
-            negative -= even * tf.reduce_mean(logits, axis=1)
-        if peers:
-            negative -= peers.share * tf.reduce_sum(peers.probabilities * logits, axis=1)
+            negative -= smoothing * tf.reduce_mean(logits, axis=1)
 
         def gradient(upstream):  # (R,)
             change = exponentials * (upstream / total)[:, tf.newaxis]
             if smoothing:
-                change -= (even / V * upstream)[:, tf.newaxis]
-            if peers:
-                change -= peers.probabilities * (peers.share * upstream)[:, tf.newaxis]
+                change -= (smoothing / V * upstream)[:, tf.newaxis]
             where = tf.stack([tf.range(tf.size(targets)), targets], axis=1)
-            return tf.tensor_scatter_nd_sub(change, where, hard * upstream)
+            return tf.tensor_scatter_nd_sub(change, where, (1 - smoothing) * upstream)
 
         return negative, gradient
 
@@ -87,18 +72,16 @@ def caption_loss(
     *,
     label_smoothing: float = 0.0,
     attention_penalty: float = 0.0,
-    peers: Peers | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Loss and its share of cross-entropy.
 
     logits float32 (R, V), alphas float32 (B, T - 1, L), tokens int32 (P, C, T). Cross-entropy is a mean over the
-    tokens of `counts`, with label smoothing after Szegedy et al. (arXiv 1512.00567); `peers` take a share of what is
-    learnt (deep mutual learning, Zhang et al., 1706.00384; codistillation, Anil et al., 1804.03235). The penalty is
-    that of Show, Attend and Tell (1502.03044, eq. 14), a mean over captions and positions: over a caption, every
-    position should be looked at about once.
+    tokens of `counts`, with label smoothing after Szegedy et al. (arXiv 1512.00567). The penalty is that of Show,
+    Attend and Tell (1502.03044, eq. 14), a mean over captions and positions: over a caption, every position should
+    be looked at about once.
     """
     targets, real = _targets(tokens)
-    cross_entropy = tf.reduce_sum(_negative_log_likelihood(logits, targets, label_smoothing, peers)) / counts.tokens
+    cross_entropy = tf.reduce_sum(_negative_log_likelihood(logits, targets, label_smoothing)) / counts.tokens
     if not attention_penalty:
         return cross_entropy, cross_entropy
     seen = tf.reduce_sum(alphas * tf.cast(real, tf.float32)[:, :, tf.newaxis], axis=1)  # (B, L)

@@ -172,34 +172,22 @@ class _Training:
 
     def _loss(self, features, tokens, counts, noise, done):
         """Summed over the members of an ensemble, so that each is trained as it would be alone (only clipping sees the
-        norm of all), but for what it learns of the others; told is their mean."""
-        config, said = self.config, []
+        norm of all); told is their mean."""
+        config, told = self.config, []
         for network, own in ensemble.each(self.network, noise):
             fed = self._scheduled(network, features, tokens, own, done) if config.scheduled_sampling else None
-            said.append(network.teacher_forced(features, tokens, fed=fed, training=True, noise=own))
-        losses_ = [
-            losses.caption_loss(
+            logits, alphas = network.teacher_forced(features, tokens, fed=fed, training=True, noise=own)
+            loss = losses.caption_loss(
                 logits,
                 alphas,
                 tokens,
                 counts,
                 label_smoothing=config.label_smoothing,
-                attention_penalty=config.attention_penalty if self.network.attends else 0.0,
-                peers=peers,
+                attention_penalty=config.attention_penalty if network.attends else 0.0,
             )
-            for (logits, alphas), peers in zip(said, self._peers([logits for logits, _ in said]))
-        ]
-        total, cross_entropies = zip(*losses_)
-        return tf.add_n(total), tf.add_n(cross_entropies) / len(said)
-
-    def _peers(self, logits: list[tf.Tensor]) -> list[losses.Peers | None]:
-        """For each member of an ensemble, the mean of what the others say, from their logits (R, V)."""
-        share, others = self.config.mutual, len(logits) - 1
-        if not share or not others:
-            return [None] * len(logits)
-        probabilities = [tf.nn.softmax(tf.stop_gradient(one)) for one in logits]
-        total = tf.add_n(probabilities)
-        return [losses.Peers((total - own) / others, share) for own in probabilities]
+            told.append(loss)
+        total, cross_entropies = zip(*told)
+        return tf.add_n(total), tf.add_n(cross_entropies) / len(told)
 
     def _scheduled(self, network, features, tokens, noise, done):
         """Scheduled sampling (Bengio et al., arXiv 1506.03099) in parallel (Duckworth et al., 1906.04331): a share of

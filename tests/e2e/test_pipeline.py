@@ -140,7 +140,7 @@ def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     root, _ = finished
     kind = "merge" if tuned else "par_inject"
     tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
-    tuning += ["--set", "network.members=2", "--set", "training.mutual=0.3"]
+    tuning += ["--set", "network.members=2"]
     settings = ["--set", f"network.kind={kind}", "--set", "training.max_steps=20", *(tuning if tuned else [])]
     done = run(root, "--from", "Trainer", *settings)
     assert done.returncode == 0, done.stdout + done.stderr

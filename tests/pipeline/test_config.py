@@ -27,7 +27,6 @@ def test_overrides_win_over_files_and_files_over_presets(tmp_path):
         (["trainings.epochs=1"], r"trainings is no key; known are data, text, encoder"),
         (["network.kind=transformer"], r"network\.kind: .*'attention'.*got 'transformer'"),
         (["decoding.max_length=99"], "lower the one or raise the other"),
-        (["training.mutual=0.5"], "set network.members to 2 or more"),
         (["training.flip=0.5"], "set encoder.flip=true"),
         (["epochs"], r"section\.key=value"),
         (["data.splits={train: -1}"], r"data\.splits\.train: .*greater than 0"),

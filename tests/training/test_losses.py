@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from memefly.training import averaging
 from memefly.training.averaging import MovingAverage
-from memefly.training.losses import Peers, caption_loss, count, reward_loss
+from memefly.training.losses import caption_loss, count, reward_loss
 
 TOKENS = tf.constant([[[1, 5, 2, 0], [1, 4, 6, 2]], [[1, 2, 0, 0], [0, 0, 0, 0]]])  # (P, C, T): 3 captions, 6 tokens
 
@@ -13,23 +13,17 @@ def test_counts_are_of_what_is_there():
     assert [float(n) for n in count(TOKENS)] == [6.0, 3.0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_caption_loss_and_its_gradient_are_keras(smoothing, share):
+def test_caption_loss_and_its_gradient_are_keras(smoothing):
     logits = 30 * tf.random.stateless_normal([6, 7], [1, 2])  # far apart: exp of them as they are would overflow
     targets = tf.one_hot([5, 2, 4, 6, 2, 2], 7)
-    others = tf.nn.softmax(tf.random.stateless_normal([6, 7], [3, 4]))
-    peers = Peers(others, share) if share else None
 
     def ours(logits):
-        alphas = tf.zeros([4, 3, 1])
-        return caption_loss(logits, alphas, TOKENS, count(TOKENS), label_smoothing=smoothing, peers=peers)[0]
+        return caption_loss(logits, tf.zeros([4, 3, 1]), TOKENS, count(TOKENS), label_smoothing=smoothing)[0]
 
     def keras(logits):
-        cross_entropy = tf.keras.losses.categorical_crossentropy
-        written = cross_entropy(targets, logits, from_logits=True, label_smoothing=smoothing)
-        learnt = cross_entropy(others, logits, from_logits=True)
-        return tf.reduce_mean((1 - share) * written + share * learnt)
+        losses = tf.keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=smoothing)
+        return tf.reduce_mean(losses)
 
     (value, gradient), (expected, expected_gradient) = (_with_gradient(f, logits) for f in (ours, keras))
     np.testing.assert_allclose(value, expected, rtol=1e-5)

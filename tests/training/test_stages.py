@@ -148,18 +148,6 @@ def test_each_member_of_an_ensemble_learns_as_it_would_alone(examples, tmp_path)
     assert np.abs(first.cell.recurrent.numpy() - second.cell.recurrent.numpy()).max() > 0.1
 
 
-def test_members_learn_of_the_others(examples, tmp_path):
-    logits = list(tf.random.stateless_normal([3, 5, 11], [1, 1]))
-    for share, several in ((0.0, logits), (0.4, logits[:1])):  # nothing asked for, nobody there
-        training = stages._Training(examples, STANDARDIZER, VOCABULARY, changed(mutual=share), None, None, [], tmp_path)
-        assert training._peers(several) == [None] * len(several)
-    training = stages._Training(examples, STANDARDIZER, VOCABULARY, changed(mutual=0.4), None, None, [], tmp_path)
-    for own, (probabilities, share) in enumerate(training._peers(logits)):
-        others = [tf.nn.softmax(one) for i, one in enumerate(logits) if i != own]
-        np.testing.assert_allclose(probabilities, sum(others) / 2, rtol=1e-5)
-        assert share == 0.4
-
-
 @pytest.mark.slow
 def test_averaged_weights_are_what_is_judged_and_returned(examples, tmp_path):
     """With a decay this slow the average stays near where it began, and so does what is returned."""
