@@ -15,7 +15,9 @@ COLOURS, ANIMALS = ("red", "green", "blue"), ("cat", "dog", "frog", "owl")
 VOCABULARY = Vocabulary([*RESERVED_TOKENS, "a", "the", "is", *COLOURS, *ANIMALS])
 STANDARDIZER = Standardizer(np.zeros(6, np.float32), np.ones(6, np.float32))
 NETWORK = NetworkConfig(embedding=16, units=24, attention_units=16, dropout=0.0, tie_weights=False)
-CONFIG = TrainingConfig(epochs=16, pictures=8, captions_per_picture=3, learning_rate=0.01, patience=16, average=0.0)
+CONFIG = TrainingConfig(
+    epochs=16, pictures=8, captions_per_picture=3, learning_rate=0.01, patience=16, average=0.0, precision="float32"
+)  # the same numbers on every processor
 
 
 def write(path: Path, pictures: int, captions: int = 3, seed: int = 0, shape=SHAPE, flipped=False, image=None) -> list:
