@@ -124,11 +124,11 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
 
 def test_part_of_the_pipeline(finished, run):
     root, _ = finished
-    done = run(root, "--from", "StatisticsGen", "--to", "StrictExampleValidator")
+    done = run(root, "--from", "Trainer", "--to", "Trainer", "--set", "training.max_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
     states = {c["name"]: c["state"] for c in summary(root)["components"]}
-    part = {"StatisticsGen": "cached", "StrictExampleValidator": "cached"}
-    assert states == dict.fromkeys(NODES, "skipped") | part
+    assert states["Trainer"] == "ran"
+    assert {s for n, s in states.items() if n != "Trainer"} == {"skipped"}
     wrong = run(root, "--from", "Training")
     assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
 
