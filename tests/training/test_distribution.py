@@ -25,7 +25,6 @@ if strategy == "mirrored":
 from memefly.training import Examples
 from memefly.training.distribution import make_strategy
 made = make_strategy(strategy)
-from tests import ports
 from tests.training.toy import CONFIG, SHAPE, T, fit
 config = CONFIG.model_copy(update={"epochs": 3, "pictures": int(pictures), "strategy": strategy, "average": 0.9})
 result = fit(Examples([train], [val], SHAPE, T), checkpoints, config, strategy=made)
