@@ -81,11 +81,14 @@ class BleuStatistics:
 
 def score(vectors: np.ndarray) -> dict[str, np.ndarray]:
     """BLEU-1 to BLEU-4 of summed `BleuStatistics.vector` (…, 10), each of shape (…)."""
-    matches, totals, lengths = np.split(np.asarray(vectors, np.float64), [MAX_ORDER, 2 * MAX_ORDER], axis=-1)
-    ratio = (lengths[..., 0] + _TINY) / (lengths[..., 1] + _SMALL)
+    # The order of n-grams comes first, so that each row lies in one piece: where a view with gaps ends beside the result
+    # in memory, NumPy takes the powers by another routine, whose last bit differs.
+    rows = np.ascontiguousarray(np.moveaxis(np.asarray(vectors, np.float64), -1, 0))
+    matches, totals, lengths = np.split(rows, [MAX_ORDER, 2 * MAX_ORDER])
+    ratio = (lengths[0] + _TINY) / (lengths[1] + _SMALL)
     penalty = np.exp(np.minimum(0.0, 1 - 1 / ratio))
-    products = np.cumprod((matches + _TINY) / (totals + _SMALL), axis=-1)
-    return {f"bleu{n}": products[..., n - 1] ** (1 / n) * penalty for n in range(1, MAX_ORDER + 1)}
+    products = np.cumprod((matches + _TINY) / (totals + _SMALL), axis=0)
+    return {f"bleu{n}": products[n - 1] ** (1 / n) * penalty for n in range(1, MAX_ORDER + 1)}
 
 
 def bleu(references: Sequence[Sequence[Tokens]], hypotheses: Sequence[Tokens]) -> dict[str, float]:

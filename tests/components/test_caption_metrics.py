@@ -32,9 +32,6 @@ LIVE = [
     "a man with two dogs", "a red jacket", "a child on a wall",
 ]  # fmt: skip
 
-# Seen once, on one processor: an interval whose last bit differed (6e-17). Where it comes from has not been found.
-ROUNDING = {"rel": 1e-12, "abs": 1e-12, "nan_ok": True}
-
 
 def inputs(i: int) -> dict:
     """Extracts of one picture, as the Evaluator hands them to a metric."""
@@ -74,7 +71,7 @@ def test_equals_the_library_however_the_data_is_parted(parts):
     assert values["distinct_captions"] == 6
     assert values["self_bleu4"] == pytest.approx(self_bleu([text.tokenize(h) for h in HYPOTHESES]), rel=1e-12)
     assert values["pictures"] == len(REFERENCES)
-    assert values == pytest.approx(evaluate(1), **ROUNDING), "nothing depends on the parts"
+    assert values == pytest.approx(evaluate(1), rel=0, abs=0, nan_ok=True), "not a bit depends on the parts"
 
 
 def evaluate_beside_live(parts: int, training: str) -> dict[str, float]:
@@ -109,7 +106,7 @@ def test_beside_a_live_model_however_the_data_is_parted(tmp_path):
     assert np.isnan(values["template_recall"]), "there are no groups"
     for parts in (2, 7):
         again = evaluate_beside_live(parts, file)
-        assert again == pytest.approx(values, **ROUNDING), "nothing depends on the parts"
+        assert again == pytest.approx(values, rel=0, abs=0, nan_ok=True), "not a bit depends on the parts"
 
 
 def test_one_sentence_for_every_picture_gains_nothing():
