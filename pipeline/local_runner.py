@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import shutil
 import time
@@ -33,8 +34,11 @@ from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
 from memefly import encoders, provenance, report
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError
+from pipeline import base_run
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
+
+log = logging.getLogger("memefly.runner")
 
 SUMMARY = "summary.json"
 LATEST = "latest"
@@ -114,7 +118,8 @@ def run(
     to_node: str | None = None,
     on_event: Callable[[str, dict], None] = lambda name, values: None,
 ) -> RunSummary:
-    """Runs the pipeline, or the part of it from one node to another on the artifacts of the run before.
+    """Runs the pipeline, or the part of it from one node to another on the artifacts of the latest run that has what it
+    needs.
 
     `on_event` hears ("start", {run_id, folder}), ("node", {name, index, count}) before and ("done", {name, state,
     seconds}) after each node. Whatever happens, `ROOT/runs/<run_id>/summary.json` is written. Raises what a
@@ -172,6 +177,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             )
         except ValueError as error:
             raise UsageError(f"this part of the pipeline cannot be run: {error}") from error
+    base = _base(connection, pipeline) if from_node else None
 
     outputs: dict[str, dict] = {}
     for index, node in enumerate(nodes):
@@ -184,7 +190,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
         try:
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
-                    partial_run_utils.snapshot(handle, pipeline)
+                    partial_run_utils.snapshot(handle, pipeline, base)
             info = launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),
@@ -206,6 +212,16 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
         _collect(name, state, outputs[name], summary, home)
     if "Trainer" in outputs:
         shutil.rmtree(home / "checkpoints", ignore_errors=True)  # the model is an artifact now
+
+
+def _base(connection, pipeline) -> str | None:
+    """The run that a part of the pipeline goes on from; told where it is not the latest."""
+    with metadata.Metadata(connection) as handle:
+        base = base_run.find(handle, pipeline)
+    if base.passed_over:
+        run_id, missing = next(iter(base.passed_over.items()))
+        log.warning("going on from run %s: the latest, %s, has no %s", base.run_id, run_id, ", ".join(missing))
+    return base.run_id
 
 
 def _done(summary: RunSummary, on_event, name: str, state: str, seconds: float) -> None:

@@ -124,11 +124,16 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
 
 def test_part_of_the_pipeline(finished, run):
     root, _ = finished
+    beside = run(root, "--from", "StatisticsGen", "--to", "StrictExampleValidator")  # has nothing for the next part
+    assert beside.returncode == 0, beside.stdout + beside.stderr
     done = run(root, "--from", "Trainer", "--to", "Trainer", "--set", "training.max_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from run" in done.stdout and "has no Transform" in done.stdout
     states = {c["name"]: c["state"] for c in summary(root)["components"]}
     assert states["Trainer"] == "ran"
     assert {s for n, s in states.items() if n != "Trainer"} == {"skipped"}
+    wrong = run(root.parent / "nothing", "--from", "Trainer")
+    assert wrong.returncode == 2 and "no run in this root has all of that" in wrong.stderr
     wrong = run(root, "--from", "Training")
     assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
 
