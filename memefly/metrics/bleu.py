@@ -81,8 +81,8 @@ class BleuStatistics:
 
 def score(vectors: np.ndarray) -> dict[str, np.ndarray]:
     """BLEU-1 to BLEU-4 of summed `BleuStatistics.vector` (…, 10), each of shape (…)."""
-    # The order of n-grams comes first, so that each row lies in one piece: where a view with gaps ends beside the result
-    # in memory, NumPy takes the powers by another routine, whose last bit differs.
+    # The order of n-grams comes first, so that each row lies in one piece. Where a view with gaps ends next to
+    # its result in memory, NumPy takes powers by another routine, whose last bit differs.
     rows = np.ascontiguousarray(np.moveaxis(np.asarray(vectors, np.float64), -1, 0))
     matches, totals, lengths = np.split(rows, [MAX_ORDER, 2 * MAX_ORDER])
     ratio = (lengths[0] + _TINY) / (lengths[1] + _SMALL)
