@@ -71,7 +71,7 @@ def reduce(
     full, data, out = export.load(model), Path(data), Path(out)
     if isinstance(full, LiteModel) or full.manifest.get("precision"):
         raise ModelError(f"{full.folder} is a smaller form itself; give the model that it was made of")
-    version = int(full.manifest.get("version", full.folder.name))
+    version = _version(full)
     if out.resolve() == full.folder.resolve().parent:
         if precision == "int8":
             raise ModelError(
@@ -104,6 +104,18 @@ def reduce(
         return verdict, out
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _version(model: ExportedModel) -> int:
+    version = model.manifest.get("version", model.folder.name)
+    try:
+        return int(version)
+    except ValueError:
+        raise ModelError(
+            f"{model.folder} has no version: nothing pushed it, and its folder's name is no number. Give a pushed "
+            f"model, such as ROOT/serving/{export.MODEL_NAME}/1700000000, or name the folder by the number that the "
+            "version is to have"
+        ) from None
 
 
 def _to_bfloat16(model: ExportedModel, folder: Path) -> None:

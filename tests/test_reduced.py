@@ -98,6 +98,10 @@ def test_what_is_refused_leaves_nothing(exported, memes, tmp_path):
     (elsewhere / "memefly.json").write_text(json.dumps(manifest | {"config": {**manifest["config"], "splits": None}}))
     with pytest.raises(DataError, match="does not say how its run split such pictures"):
         reduced.reduce(elsewhere, tmp_path / "out", "bf16", memes)
+    unpushed = elsewhere.rename(elsewhere.with_name("Format-Serving"))
+    (unpushed / "memefly.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != "version"}))
+    with pytest.raises(ModelError, match="Format-Serving has no version: nothing pushed it"):
+        reduced.reduce(unpushed, tmp_path / "out", "bf16", memes)
     few = tmp_path / "few"
     shutil.copytree(memes, few)
     (few / "captions.jsonl").write_text((few / "captions.jsonl").read_text().splitlines()[0] + "\n")
