@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     log = root / "runs" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import cluster, config, local_runner
+        from pipeline import cluster, config, local_runner, lock
         from pipeline.progress import Progress
 
         configuration = config.load(arguments.config, arguments.set)
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _warn_of_random_weights(configuration, terminal.err)
         # With --json, standard output is for the summary alone.
         stream = terminal.err if arguments.json else terminal.out
-        with Progress(stream) as progress, cluster.leading(configuration, root):
+        with lock.held(root), Progress(stream) as progress, cluster.leading(configuration, root):
 
             def on_event(name: str, values: dict) -> None:
                 if name == "start":
@@ -108,14 +108,15 @@ def _sweep(arguments: argparse.Namespace) -> int:
     log = Path(arguments.root) / "sweeps" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import cluster, config, sweep
+        from pipeline import cluster, config, lock, sweep
         from pipeline.sweep.progress import SweepProgress
 
         if place := cluster.helper(configuration := config.load(arguments.config, arguments.set)):
             return _follow(arguments.root, place, terminal)
         folder = None
         stream = terminal.err if arguments.json else terminal.out
-        with SweepProgress(stream) as progress, cluster.leading(configuration, arguments.root):
+        root = arguments.root
+        with lock.held(root), SweepProgress(stream) as progress, cluster.leading(configuration, root):
 
             def on_event(name: str, values: dict) -> None:
                 nonlocal folder
