@@ -9,6 +9,7 @@ to have come from the cache.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -29,7 +30,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics.names import BASELINE
-from components.caption_trainer.run_fn import HISTORY
+from components.caption_trainer.run_fn import CHECKPOINTS, HISTORY
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
 from memefly import encoders, provenance, report
@@ -210,8 +211,6 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")
         _collect(name, state, outputs[name], summary, home)
-    if "Trainer" in outputs:
-        shutil.rmtree(home / "checkpoints", ignore_errors=True)  # the model is an artifact now
 
 
 def _base(connection, pipeline) -> str | None:
@@ -277,7 +276,9 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
             computed, reused = 0, computed + reused
         summary.features = {"computed": computed, "reused": reused}
     elif name == "Trainer":
-        shutil.copy(Path(outputs["model_run"][0].uri) / HISTORY, home / "runs" / summary.run_id)
+        trained = Path(outputs["model_run"][0].uri)
+        shutil.copy(trained / HISTORY, home / "runs" / summary.run_id)
+        _forget(home / "checkpoints", trained / CHECKPOINTS)
     elif name == "Tracking":
         shutil.copy(Path(outputs["gallery"][0].uri) / GALLERY, home / "runs" / summary.run_id)
     elif name == "Evaluator":
@@ -298,6 +299,14 @@ def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummar
             summary.gate.append(f"serving: {of('blessing', REASON)}")
     elif name == "VersionPusher" and of("pushed_model", "pushed") == 1:
         summary.pushed = of("pushed_model", "pushed_destination")
+
+
+def _forget(checkpoints: Path, named: Path) -> None:
+    """Removes the checkpoints of a training whose model is an artifact now. Another that was stopped keeps its own."""
+    if named.is_file():
+        shutil.rmtree(checkpoints / named.read_text(encoding="utf-8"), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        checkpoints.rmdir()  # where it is empty
 
 
 def _statistics(folder: Path) -> dict[str, dict]:

@@ -25,11 +25,13 @@ from memefly.training.distribution import barrier, make_strategy
 log = logging.getLogger("memefly.trainer")
 
 HISTORY = "history.json"
+CHECKPOINTS = "checkpoints.txt"  # the folder in ROOT/checkpoints that this training has no more need of
 _TELL_EVERY = 30.0  # seconds
 
 
 def run_fn(fn_args) -> None:
-    """Trains, and exports to `fn_args.serving_model_dir`; the learning curve goes to `fn_args.model_run_dir`.
+    """Trains, and exports to `fn_args.serving_model_dir`; the learning curve goes to `fn_args.model_run_dir`, with the
+    name of the folder of its checkpoints: they are to stay until ML Metadata knows of the model.
 
     `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the
     sources, which keys TFX's cache and the checkpoints).
@@ -76,6 +78,7 @@ def train_and_export(fn_args) -> None:
     model_run = Path(fn_args.model_run_dir)
     model_run.mkdir(parents=True, exist_ok=True)
     (model_run / HISTORY).write_text(json.dumps(result.history, indent=2) + "\n", encoding="utf-8")
+    (model_run / CHECKPOINTS).write_text(_key(config, fn_args.transform_output), encoding="utf-8")
     manifest = {
         "memefly": memefly.__version__,
         "git": provenance.git_commit(),

@@ -6,6 +6,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.caption_metrics import evaluation
+from components.caption_trainer.run_fn import CHECKPOINTS, HISTORY
 from pipeline import local_runner
 from pipeline.local_runner import RunSummary
 
@@ -36,3 +37,17 @@ def test_blessed_only_if_both_judges_say_so(monkeypatch, first, measured, servab
     assert summary.blessed == (measured and servable)
     assert sorted(summary.gate) == ["bleu4 is low"] * (not measured) + ["serving: it breaks"] * (not servable)
     assert summary.judged
+
+
+def test_a_trained_model_takes_only_its_own_checkpoints_with_it(tmp_path):
+    trained, checkpoints = tmp_path / "model_run", tmp_path / "checkpoints"
+    for folder in (trained, tmp_path / "runs" / "r", checkpoints / "ours" / "cross_entropy", checkpoints / "stopped"):
+        folder.mkdir(parents=True)
+    (trained / HISTORY).write_text("[]")
+    (trained / CHECKPOINTS).write_text("ours")
+    outputs = {"model_run": [metadata_store_pb2.Artifact(uri=str(trained))]}
+    local_runner._collect("Trainer", "ran", outputs, RunSummary(run_id="r", started="now"), tmp_path)
+    assert [folder.name for folder in checkpoints.iterdir()] == ["stopped"]
+    (trained / CHECKPOINTS).write_text("stopped")
+    local_runner._collect("Trainer", "cached", outputs, RunSummary(run_id="r", started="now"), tmp_path)
+    assert not checkpoints.exists()
