@@ -56,6 +56,9 @@ class EncoderConfig(BaseModel):
 
     weights: str = Field("imagenet", description="imagenet | random | path of a Keras model file or SavedModel")
     seed: int = Field(0, description="of the `random` weights")
+    size: int | None = Field(
+        None, ge=32, description="pixels of a picture's sides; null: what the model was made for (1906.06423)"
+    )
     batch_size: int = Field(32, ge=1, description="pictures an encoder call; 8 to 32 are equally fast on a CPU")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -68,18 +71,20 @@ class EncoderConfig(BaseModel):
 
 
 def name(config: EncoderConfig) -> str:
-    """A short name for people: `inception_v3/imagenet`, `inception_v3/random-0` or the file's name."""
+    """A short name for people: `inception_v3/imagenet`, `inception_v3/random-0` or the file's name, with the size of
+    pictures where one was set."""
+    at = f"@{config.size}" if config.size else ""
     if config.weights == "imagenet":
-        return "inception_v3/imagenet"
+        return f"inception_v3/imagenet{at}"
     if config.weights == "random":
-        return f"inception_v3/random-{config.seed}"
-    return Path(config.weights).name
+        return f"inception_v3/random-{config.seed}{at}"
+    return f"{Path(config.weights).name}{at}"
 
 
 def digest(config: EncoderConfig) -> str:
     """SHA-256 over the weights (the file's bytes, or what they are made from), the picture preprocessing, and what
-    precision was asked for: who asked for float32 is never handed what is 1 % off. Not over what `auto` means on this
-    machine, since the one that encodes may be another.
+    size and precision were asked for: who asked for float32 is never handed what is 1 % off. Not over what `auto` means
+    on this machine, since the one that encodes may be another.
 
     Needs no TensorFlow, so a pipeline can be keyed by it before anything is loaded. Raises `EncoderError` where a
     path leads nowhere.
@@ -97,6 +102,8 @@ def digest(config: EncoderConfig) -> str:
             with file.open("rb") as stream:
                 for block in iter(functools.partial(stream.read, 1 << 20), b""):
                     content.update(block)
+    if config.size:
+        content.update(f"\0size {config.size}".encode())
     if config.precision != "float32":
         content.update(f"\0{config.precision} {BFLOAT16_TOLERANCE if config.precision == 'auto' else ''}".encode())
     return content.hexdigest()
@@ -212,6 +219,8 @@ def load(config: EncoderConfig) -> Encoder:
         _seed_weights(model, config.seed)
     else:
         model = _load_path(_existing(config.weights))
+    if config.size:
+        model = _at_size(model, config)
     size, shape = _shapes(model, config.weights)
     model.trainable = False
     return Encoder(name(config), digest(config), model, size, shape, config.precision)
@@ -281,6 +290,35 @@ def _inception_v3():
     import tf_keras
 
     return tf_keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(*INCEPTION_V3_SIZE, 3))
+
+
+def _at_size(model, config: EncoderConfig):
+    """The same layers and weights for pictures of another size, with as many more or fewer positions. Networks that
+    were trained on crops see objects smaller than they learnt them, so a larger picture is nearer to what they know
+    (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv 1906.06423), and shows more detail."""
+    import tf_keras
+
+    asked = f"encoder.size is {config.size}"
+    if not isinstance(model, tf_keras.Model):
+        raise EncoderError(
+            f"{asked}, but {config.weights} is a SavedModel, whose size is fixed; give a Keras model file, or no size"
+        )
+    if tuple(model.input_shape[1:3]) == (config.size, config.size):
+        return model
+    try:
+        # A copy that keeps the names: training.fine_tuning.behind is one of them.
+        resized = tf_keras.models.clone_model(model, input_tensors=tf_keras.Input((config.size, config.size, 3)))
+        resized.set_weights(model.get_weights())
+    except (ValueError, TypeError) as error:  # a layer that knows of one size only, such as Dense behind Flatten
+        raise EncoderError(
+            f"{asked}, but {config.weights} takes pictures of {model.input_shape[1:3]} only ({_first_line(error)}); "
+            "leave the size out, or give an encoder of convolutions"
+        ) from error
+    return resized
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def _seed_weights(model, seed: int) -> None:
@@ -368,7 +406,10 @@ def _shapes(model, weights: str) -> tuple[tuple[int, int], tuple[int, int, int]]
     shapes = model.input_shape, model.output_shape
     for shape in shapes:
         if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
-            raise EncoderError(f"encoder {weights}: expected {wanted}, got {shapes[0]} to {shapes[1]}")
+            raise EncoderError(
+                f"encoder {weights}: expected {wanted}, got {shapes[0]} to {shapes[1]}; for a Keras model that takes "
+                "pictures of any size, set encoder.size"
+            )
     if shapes[0][3] != 3:
         raise EncoderError(f"encoder {weights}: expected {wanted}, got {shapes[0][3]} input channels")
     return tuple(shapes[0][1:3]), tuple(shapes[1][1:])

@@ -38,6 +38,54 @@ def test_a_saved_model_is_the_same_encoder(small_encoder, tmp_path):
     np.testing.assert_array_equal(ours.encode(pictures).numpy(), theirs.encode(pictures).numpy())
 
 
+def test_pictures_of_another_size(small_encoder):
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), size=96, precision="float32"))
+    as_made = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
+    assert (encoder.image_size, encoder.feature_shape) == ((96, 96), (12, 12, 32))
+    assert encoder.name == "small.h5@96" and encoder.digest != as_made.digest
+    assert [layer.name for layer in encoder.model.layers[1:]] == [layer.name for layer in as_made.model.layers[1:]]
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype(np.float32)
+    part = as_made.encode(pictures[:, 16:80, 16:80]).numpy()  # a stride is 8 pixels
+    np.testing.assert_allclose(encoder.encode(pictures).numpy()[:, 4:8, 4:8], part[:, 2:6, 2:6], rtol=2e-3, atol=1e-4)
+    assert np.isfinite(part).all() and part.std() > 0.01
+
+
+def test_a_model_that_takes_any_size_is_given_one(tmp_path):
+    import tf_keras
+
+    inputs = tf_keras.Input((None, None, 3))
+    tf_keras.Model(inputs, tf_keras.layers.Conv2D(4, 3, strides=16, padding="same")(inputs)).save(tmp_path / "any.h5")
+    with pytest.raises(EncoderError, match="takes pictures of any size, set encoder"):
+        encoders.load(EncoderConfig(weights=str(tmp_path / "any.h5")))
+    assert encoders.load(EncoderConfig(weights=str(tmp_path / "any.h5"), size=80)).feature_shape == (5, 5, 4)
+
+
+def test_a_model_of_one_size_only_is_refused_another(tmp_path):
+    import tensorflow as tf
+    import tf_keras
+
+    x = inputs = tf_keras.Input((32, 32, 3))
+    x = tf_keras.layers.Flatten()(tf_keras.layers.Conv2D(2, 3, strides=4)(x))
+    model = tf_keras.Model(inputs, tf_keras.layers.Reshape((2, 2, 2))(tf_keras.layers.Dense(8)(x)))
+    model.save(tmp_path / "dense.h5")
+    with pytest.raises(EncoderError, match=r"takes pictures of \(32, 32\) only"):
+        encoders.load(EncoderConfig(weights=str(tmp_path / "dense.h5"), size=64))
+    assert encoders.load(EncoderConfig(weights=str(tmp_path / "dense.h5"), size=32)).feature_shape == (2, 2, 2)
+    signature = tf.function(model).get_concrete_function(model.inputs[0].type_spec)
+    tf.saved_model.save(model, str(tmp_path / "saved"), signatures=signature)
+    with pytest.raises(EncoderError, match="is a SavedModel, whose size is fixed"):
+        encoders.load(EncoderConfig(weights=str(tmp_path / "saved"), size=64))
+
+
+@pytest.mark.slow
+def test_inception_at_another_size():
+    encoder = encoders.load(EncoderConfig(weights="random", size=139))
+    assert encoder.feature_shape == (3, 3, 2048) and encoder.name == "inception_v3/random-0@139"
+    as_made = encoders.load(EncoderConfig(weights="random"))
+    for ours, theirs in zip(encoder.model.get_weights(), as_made.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_digest_follows_the_weights(small_encoder, tmp_path):
     copy = tmp_path / small_encoder.name
     copy.write_bytes(small_encoder.read_bytes())
