@@ -17,6 +17,9 @@ class SelfCriticalConfig(BaseModel):
 
     epochs: int = Field(0, ge=0, description="passes over the pictures; 0: no such stage")
     learning_rate: float = Field(1e-4, gt=0, description="at its start; decays as a cosine")
+    held_out: float = Field(
+        0.0, ge=0, lt=1, description="share of the pictures kept for this stage, not learnt by heart; 0: all for both"
+    )
     samples: int = Field(5, ge=2, description="captions of a picture that are compared")
     temperature: float = Field(
         0.0, ge=0, description="0: they are the hypotheses of a beam search (1912.08226); above: drawn (1612.00563)"

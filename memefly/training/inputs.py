@@ -19,6 +19,9 @@ import tensorflow as tf
 
 from memefly.text import PAD_ID
 
+ALL = (0.0, 1.0)  # a part of the pictures that is all of them
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -73,10 +76,24 @@ def _tokens(examples: Examples) -> tf.data.Dataset:
     return _records(examples.train).map(parse, num_parallel_calls=2, deterministic=True)
 
 
-def count_groups(examples: Examples, captions: int) -> list[int]:
-    """For r = 0, 1, …: how many pictures of `train` have an r-th group of `captions` captions."""
+def _within(part: tuple[float, float]):
+    """Whether the picture with a number in file order, int64 (), belongs to a part of all, such as (0.75, 1). Numbers
+    fall on [0, 1) by the golden ratio, so that a part is spread evenly over the files."""
+    low, high = part
+
+    def within(index):
+        place = tf.math.floormod(tf.cast(index, tf.float64) * _GOLDEN, 1.0)
+        return (place >= low) & (place < high)
+
+    return within
+
+
+def count_groups(examples: Examples, captions: int, part: tuple[float, float] = ALL) -> list[int]:
+    """For r = 0, 1, …: how many pictures of this part of `train` have an r-th group of `captions` captions."""
     counts: list[int] = []
-    for n in _tokens(examples).map(lambda tokens: tf.shape(tokens)[0]).as_numpy_iterator():
+    within = _within(part)
+    sizes = _tokens(examples).enumerate().filter(lambda i, _: within(i)).map(lambda _, tokens: tf.shape(tokens)[0])
+    for n in sizes.as_numpy_iterator():
         groups = math.ceil(int(n) / captions)
         counts.extend([0] * (groups - len(counts)))
         for r in range(groups):
@@ -104,8 +121,10 @@ def batches(
     flip: float = 0.0,
     shuffle_buffer: int = 512,
     source: str = "features",
+    part: tuple[float, float] = ALL,
 ) -> tf.data.Dataset:
-    """One epoch, in an order that (seed, epoch) decides; streams, holding `shuffle_buffer` pictures in memory.
+    """One epoch of a part of `train`, in an order that (seed, epoch) decides; streams, holding no more than
+    `shuffle_buffer` pictures in memory.
 
     A picture with more than C captions returns in later passes over the files with the next C, so that the captions
     of one picture do not crowd a batch. Elements are (source, tokens, index): features float16 (P, h, w, D) or, with
@@ -113,7 +132,7 @@ def batches(
     picture's longest caption first, rows that are all padding behind where it has fewer than C left; and each picture's
     number in file order, int64 (P,). The last batches may be smaller.
     """
-    C, order_seed = captions, hash_seed(seed, epoch)
+    C, order_seed, within = captions, hash_seed(seed, epoch), _within(part)
 
     def lengths(tokens):
         return tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1)
@@ -134,7 +153,7 @@ def batches(
         return shown, tokens, index
 
     def one_pass(r):
-        everything = read(examples.train, examples).enumerate()
+        everything = read(examples.train, examples).enumerate().filter(lambda i, _: within(i))
         everything = everything.filter(lambda _, one: tf.shape(one["tokens"])[0] > tf.cast(r, tf.int32) * C)
         return everything.map(lambda i, one: group(one, i, tf.cast(r, tf.int32)))
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,7 @@ from memefly.training import loop, losses
 from memefly.training.averaging import MovingAverage
 from memefly.training.config import TrainingConfig
 from memefly.training.distribution import barrier, is_chief, make_strategy, replicated
-from memefly.training.inputs import Examples, batches, count_groups, hash_seed, training_references
+from memefly.training.inputs import ALL, Examples, batches, count_groups, hash_seed, training_references
 from memefly.training.loop import Stage
 from memefly.training.optimizer import adamw
 from memefly.training.validation import greedy_decoder, validate
@@ -61,13 +62,11 @@ def train(
     Raises `TrainingError` where there is nothing to train on, workers are not to be had, or the loss is not finite.
     """
     strategy = strategy or make_strategy(config.strategy)
-    groups = count_groups(examples, config.captions_per_picture)
-    if not groups:
-        raise TrainingError("the train split has no captions; check data.splits and the data set's own splits")
+    shares = _shares(examples, config)
     with precision.computing_in(config.precision):
         with strategy.scope():
             network = networks.build(network_config, len(vocabulary), examples.feature_shape, config.seed)
-        training = _Training(examples, standardizer, vocabulary, config, network, strategy, groups, Path(checkpoints))
+        training = _Training(examples, standardizer, vocabulary, config, network, strategy, shares, Path(checkpoints))
         stages = [training.cross_entropy]
         if config.self_critical.epochs:
             stages.append(training.self_critical)
@@ -84,23 +83,47 @@ def train(
     return TrainingResult(network, dict(metrics), history, tuned)
 
 
+class _Share(NamedTuple):
+    """The pictures that a stage is trained on: a part of all, and what `count_groups` says of it."""
+
+    part: tuple[float, float]
+    groups: list[int]
+
+
+def _shares(examples: Examples, config: TrainingConfig) -> dict[str, _Share]:
+    """By stage. Raises `TrainingError` where one would have no pictures."""
+    kept = config.self_critical.held_out if config.self_critical.epochs else 0.0
+    parts = {"cross_entropy": (0.0, 1.0 - kept), "self_critical": (1.0 - kept, 1.0) if kept else ALL}
+    if config.fine_tuning.epochs:
+        parts["fine_tuning"] = ALL
+    groups = {part: count_groups(examples, config.captions_per_picture, part) for part in set(parts.values())}
+    if not any(groups.values()):
+        raise TrainingError("the train split has no captions; check data.splits and the data set's own splits")
+    if not all(groups.values()):
+        raise TrainingError(
+            f"training.self_critical.held_out is {kept:g}, which leaves a stage without pictures; take another share, "
+            "or more pictures"
+        )
+    return {stage: _Share(part, groups[part]) for stage, part in parts.items()}
+
+
 class _Training:
     """What the stages share."""
 
     def __init__(
-        self, examples, standardizer, vocabulary, config: TrainingConfig, network, strategy, groups, checkpoints
+        self, examples, standardizer, vocabulary, config: TrainingConfig, network, strategy, shares, checkpoints
     ):
         self.examples, self.standardizer, self.vocabulary, self.config = examples, standardizer, vocabulary, config
-        self.network, self.strategy, self.groups, self.checkpoints = network, strategy, groups, checkpoints
+        self.network, self.strategy, self.shares, self.checkpoints = network, strategy, shares, checkpoints
         self.tuned: Encoder | None = None
         self._features_spec = tf.TensorSpec([None, *examples.feature_shape], tf.float16)
 
-    def _batches(self, epoch: int, **changes):
+    def _batches(self, share: _Share, epoch: int, **changes):
         config = self.config
         arguments = {
-            "seed": config.seed, "pictures": config.pictures, "captions": config.captions_per_picture,
-            "groups": len(self.groups), "bucket": config.bucket, "flip": config.flip,
-            "shuffle_buffer": config.shuffle_buffer,
+            "part": share.part, "groups": len(share.groups), "captions": config.captions_per_picture,
+            "pictures": config.pictures, "bucket": config.bucket, "shuffle_buffer": config.shuffle_buffer,
+            "flip": config.flip, "seed": config.seed,
         }  # fmt: skip
         return batches(self.examples, epoch=epoch, **(arguments | changes))
 
@@ -150,7 +173,7 @@ class _Training:
 
     def cross_entropy(self) -> Stage:
         """Teacher forcing, as in Show, Attend and Tell (arXiv 1502.03044)."""
-        config = self.config
+        config, share = self.config, self.shares["cross_entropy"]
 
         def step(noise, done, scalars, shown, tokens):
             return self._loss(self.standardizer(shown), tokens, losses.Counts(*tf.unstack(scalars)), noise, done)
@@ -159,14 +182,14 @@ class _Training:
             "cross_entropy",
             epochs=config.epochs,
             patience=config.patience,
-            pictures_an_epoch=sum(self.groups),
+            pictures_an_epoch=sum(share.groups),
             pictures=config.pictures,
             rate=config.learning_rate,
             warmup=config.warmup,
             variables=self.network.trainable_variables,
             step=step,
             signature=[self._features_spec, _TOKENS],
-            batches_of=self._batches,
+            batches_of=lambda epoch: self._batches(share, epoch),
             step_of=_teacher_forcing,
         )
 
@@ -205,8 +228,9 @@ class _Training:
 
     def self_critical(self) -> Stage:
         """Makes its own captions likelier where their CIDEr is above a baseline (arXiv 1612.00563): the hypotheses of a
-        beam search (1912.08226), or drawn ones."""
-        config, stage = self.config, self.config.self_critical
+        beam search (1912.08226), or drawn ones. On pictures that the first stage has not learnt by heart, where some
+        were held out for it."""
+        config, stage, share = self.config, self.config.self_critical, self.shares["self_critical"]
         references = training_references(self.examples)
         scorer = CiderScorer([captions or [(END_ID,)] for captions in references])
         T = self.examples.max_length - 1
@@ -266,14 +290,16 @@ class _Training:
             "self_critical",
             epochs=stage.epochs,
             patience=stage.patience,
-            pictures_an_epoch=self.groups[0],
+            pictures_an_epoch=share.groups[0],
             pictures=stage.pictures,
             rate=stage.learning_rate,
             warmup=0.0,
             variables=self.network.trainable_variables,
             step=step,
             signature=[self._features_spec, _TOKENS, tf.TensorSpec([None, None], tf.float32)],
-            batches_of=lambda epoch: self._batches(10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0),
+            batches_of=lambda epoch: self._batches(
+                share, 10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0
+            ),
             step_of=step_of,
         )  # fmt: skip
         return built
@@ -282,7 +308,7 @@ class _Training:
 
     def fine_tuning(self, encoder: Encoder) -> Stage:
         """Cross-entropy on pictures, through the encoder, whose layers behind `behind` are trained with the network."""
-        _config, stage = self.config, self.config.fine_tuning
+        stage, share = self.config.fine_tuning, self.shares["fine_tuning"]
         top = encoders.unfreeze(encoder, stage.behind)
         self.tuned = encoder
 
@@ -297,7 +323,7 @@ class _Training:
             "fine_tuning",
             epochs=stage.epochs,
             patience=stage.patience,
-            pictures_an_epoch=sum(self.groups),
+            pictures_an_epoch=sum(share.groups),
             pictures=stage.pictures,
             rate=stage.learning_rate,
             warmup=0.0,
@@ -307,7 +333,7 @@ class _Training:
             weights=loop.weights_of(self.network, top),
             source="image",
             features_of=features_of,
-            batches_of=lambda epoch: self._batches(20_000 + epoch, pictures=stage.pictures, source="image"),
+            batches_of=lambda epoch: self._batches(share, 20_000 + epoch, pictures=stage.pictures, source="image"),
             step_of=_teacher_forcing,
         )
 

@@ -29,6 +29,20 @@ def test_every_caption_comes_once_an_epoch(tmp_path, bucket):
     assert sorted(rows) == sorted(expected)
 
 
+def test_parts_are_evenly_spread_and_make_up_the_whole(tmp_path):
+    files = write(tmp_path / "t.gz", 60, captions=7)
+    examples = Examples(files, files, SHAPE, T)
+    parts = {}
+    for part in ((0.0, 0.75), (0.75, 1.0)):
+        seen = [index for *_, index in batches(examples, **ONE, bucket=1, part=part)]
+        parts[part] = {int(i) for index in seen for i in index}
+        assert count_groups(examples, 3, part) == [len(parts[part])] * 3
+        assert sum(len(index) for index in seen) == 3 * len(parts[part])
+    first, second = parts.values()
+    assert first | second == set(range(60)) and not first & second
+    assert all(abs(len({i for i in second if i // 20 == third}) - 5) <= 1 for third in range(3))
+
+
 def test_a_pictures_longest_captions_come_first(tmp_path):
     files = write(tmp_path / "t.gz", 30, captions=2)  # of five and six tokens, the first of five
     for _, tokens, _ in batches(Examples(files, files, SHAPE, T), **ONE):

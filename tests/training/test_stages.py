@@ -11,6 +11,7 @@ from memefly.errors import EncoderError, TrainingError
 from memefly.networks import NetworkConfig
 from memefly.standardize import Standardizer
 from memefly.training import Examples, FineTuningConfig, SelfCriticalConfig, loop, stages, train
+from memefly.training.inputs import batches
 from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, T, fit, write
 
 
@@ -104,13 +105,32 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(examples, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("temperature", [1.0, 0.0])
-def test_self_critical_training_raises_the_reward(examples, tmp_path, temperature):
-    stage = SelfCriticalConfig(epochs=8, pictures=16, learning_rate=3e-3, patience=8, temperature=temperature)
+@pytest.mark.parametrize(("temperature", "held_out"), [(1.0, 0.0), (0.0, 0.25)])
+def test_self_critical_training_raises_the_reward(examples, tmp_path, monkeypatch, temperature, held_out):
+    seen = {"cross_entropy": set(), "self_critical": set()}
+
+    def watched(*arguments, epoch, **keywords):
+        for batch in batches(*arguments, epoch=epoch, **keywords):
+            seen["self_critical" if epoch >= 10_000 else "cross_entropy"] |= set(batch[2].numpy().tolist())
+            yield batch
+
+    monkeypatch.setattr(stages, "batches", watched)
+    stage = {"temperature": temperature, "held_out": held_out, "epochs": 8, "patience": 8}
+    stage = SelfCriticalConfig(pictures=16 if not held_out else 4, learning_rate=3e-3, **stage)
     result = fit(examples, tmp_path, changed(epochs=4, self_critical=stage))
+    first, second = seen.values()
+    assert first | second == set(range(48))
+    assert first == second if not held_out else not first & second and abs(len(second) - 12) <= 1
     rewards = [-h["loss"] for h in result.history if h["stage"] == "self_critical"]
     assert rewards[-1] > rewards[0] + 0.1
     assert result.metrics["cider"] >= max(h["val_cider"] for h in result.history if h["stage"] == "cross_entropy")
+
+
+def test_a_share_that_leaves_a_stage_nothing_is_refused(tmp_path):
+    files = write(tmp_path / "t.gz", 3)
+    few = Examples(files, files, SHAPE, T)
+    with pytest.raises(TrainingError, match="which leaves a stage without pictures"):
+        fit(few, tmp_path / "c", changed(epochs=1, self_critical=SelfCriticalConfig(epochs=1, held_out=0.01)))
 
 
 @pytest.mark.slow
