@@ -30,7 +30,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics.names import BASELINE
-from components.caption_trainer.run_fn import CHECKPOINTS, HISTORY
+from components.caption_trainer.training import CHECKPOINTS, HISTORY
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
 from memefly import encoders, provenance, report

@@ -1,37 +1,13 @@
-"""The `run_fn` of Trainer: transformed Examples in, SavedModel out."""
+"""The `run_fn` of Trainer."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import time
-from collections.abc import Callable
-from pathlib import Path
-
-import tensorflow as tf
-
-import memefly
 from components.caption_trainer import training_process
-from components.caption_trainer.transformed import Transformed, read_transformed
-from memefly import encoders, provenance, tracking
-from memefly.decoding import DecodingConfig
-from memefly.encoders import EncoderConfig
-from memefly.export import Captioner, export
-from memefly.networks import NetworkConfig
-from memefly.training import TrainingConfig, TrainingResult, train
-from memefly.training.distribution import barrier, make_strategy
-
-log = logging.getLogger("memefly.trainer")
-
-HISTORY = "history.json"
-CHECKPOINTS = "checkpoints.txt"  # the folder in ROOT/checkpoints that this training has no more need of
-_TELL_EVERY = 30.0  # seconds
+from components.caption_trainer.training import train_and_export
 
 
 def run_fn(fn_args) -> None:
-    """Trains, and exports to `fn_args.serving_model_dir`; the learning curve goes to `fn_args.model_run_dir`, with the
-    name of the folder of its checkpoints: they are to stay until ML Metadata knows of the model.
+    """Trains, and exports to `fn_args.serving_model_dir`; in a process of its own where there are several workers.
 
     `custom_config`: the sections of the configuration as dicts, `root` (of the pipeline) and `code` (a digest of the
     sources, which keys TFX's cache and the checkpoints).
@@ -40,121 +16,3 @@ def run_fn(fn_args) -> None:
         training_process.lead(fn_args)
     else:
         train_and_export(fn_args)
-
-
-def help_train(fn_args) -> None:
-    """What a worker that is not the chief does of the same training: its share of every batch."""
-    strategy = make_strategy(fn_args.custom_config["training"]["strategy"])
-    _train(fn_args, strategy, lambda name, values: None)
-    barrier(strategy)  # one that left earlier would look lost to the others
-
-
-def train_and_export(fn_args) -> None:
-    config = fn_args.custom_config
-    # First of all: workers cannot be set up once anything was computed.
-    strategy = make_strategy(config["training"]["strategy"])
-    tracked = {k: v for k, v in config.items() if k != "root"}
-    with tracking.Run(config["root"], job_type="train", config=tracked) as run:
-        steps: dict[str, int] = {}  # done, by stage
-
-        def on_event(name: str, values: dict) -> None:
-            # W&B counts steps over all stages.
-            before = sum(n for stage, n in steps.items() if stage != values["stage"])
-            if name == "step":
-                scalars = {f"{values['stage']}/{k}": values[k] for k in ("loss", "learning_rate")}
-                run.log(scalars, step=before + values["step"])
-            elif name == "epoch":
-                step = before + values["step"]
-                run.log({k: v for k, v in values.items() if k != "samples"}, step=step)
-                columns = ["picture", "caption", "references"]
-                rows = [[s["image"], s["caption"], "\n".join(s["references"])] for s in values["samples"]]
-                run.log_table("samples", columns, rows, step=step)
-                steps[values["stage"]] = values["step"]
-
-        data, encoder, result = _train(fn_args, strategy, on_event)
-        run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
-    encoder = result.encoder or encoder
-
-    model_run = Path(fn_args.model_run_dir)
-    model_run.mkdir(parents=True, exist_ok=True)
-    (model_run / HISTORY).write_text(json.dumps(result.history, indent=2) + "\n", encoding="utf-8")
-    (model_run / CHECKPOINTS).write_text(_key(config, fn_args.transform_output), encoding="utf-8")
-    manifest = {
-        "memefly": memefly.__version__,
-        "git": provenance.git_commit(),
-        "encoder": {
-            "name": encoder.name,
-            "digest": encoder.digest,
-            "image_size": encoder.image_size,
-            "feature_shape": encoder.feature_shape,
-        },
-        "config": {k: config[k] for k in ("splits", "text", "network", "training", "decoding")},
-        "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
-        "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
-        "versions": provenance.versions(),
-    }
-    decoding = DecodingConfig(**config["decoding"])
-    captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding)
-    export(captioner, fn_args.serving_model_dir, manifest)
-    barrier(strategy)
-
-
-def _train(
-    fn_args, strategy, on_event: Callable[[str, dict], None]
-) -> tuple[Transformed, encoders.Encoder, TrainingResult]:
-    """Trains, and says in the log how far it is; `on_event` hears it too."""
-    config = fn_args.custom_config
-    training = TrainingConfig(**config["training"])
-    encoder = encoders.load(EncoderConfig(**config["encoder"]))
-    data = read_transformed(
-        fn_args.transform_output,
-        _files(fn_args.train_files),
-        _files(fn_args.eval_files),
-        encoder.feature_shape,
-        config["text"]["max_length"],
-    )
-    told = time.monotonic()
-
-    def tell(name: str, values: dict) -> None:
-        nonlocal told
-        on_event(name, values)
-        if name == "start":
-            log.info("%(stage)s: %(steps)d steps at most", values)
-        elif name == "step" and time.monotonic() - told > _TELL_EVERY:
-            told = time.monotonic()
-            log.info("%(stage)s: step %(step)d of %(steps)d  loss %(loss).3f", values)
-        elif name == "epoch":
-            told = time.monotonic()
-            log.info(
-                "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
-                "%(captions_per_second).0f captions/s",
-                values,
-            )
-
-    result = train(
-        data.examples,
-        data.standardizer,
-        data.vocabulary,
-        NetworkConfig(**config["network"]),
-        training,
-        Path(config["root"]) / "checkpoints" / _key(config, fn_args.transform_output),
-        tell,
-        encoder,
-        strategy,
-    )
-    return data, encoder, result
-
-
-def _files(patterns: list[str]) -> list[str]:
-    return [file for pattern in patterns for file in tf.io.gfile.glob(pattern)]
-
-
-def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _key(config: dict, transform_output: str) -> str:
-    """Names the checkpoints of this very training: another recipe or other data never resumes from them."""
-    relevant = {k: config[k] for k in ("encoder", "encoder_digest", "network", "training", "text", "code")}
-    relevant["transform"] = transform_output
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

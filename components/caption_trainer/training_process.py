@@ -111,7 +111,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, force=True)
     logging.getLogger("memefly").addHandler(_Teller(out))
 
-    from components.caption_trainer.run_fn import help_train, train_and_export
+    from components.caption_trainer.training import help_train, train_and_export
 
     try:
         {"chief": train_and_export, "worker": help_train}[sys.argv[1]](SimpleNamespace(**arguments))

@@ -6,7 +6,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.caption_metrics import evaluation
-from components.caption_trainer.run_fn import CHECKPOINTS, HISTORY
+from components.caption_trainer.training import CHECKPOINTS, HISTORY
 from pipeline import local_runner
 from pipeline.local_runner import RunSummary
 
