@@ -9,7 +9,7 @@ beam, and scores them as `memefly.metrics` does. `eval` is never looked at. Fini
 again, it goes on where it was stopped, and its table tells all that the file holds.
 
 A lever is a name and the keys it sets: `--lever "dropout 0.3: network.dropout=0.3"`; without any, those below, which
-are about the first stage. What belongs to the data (`text.min_count`, `text.max_length`, `encoder.flip`) needs a
+are about the first stage. What belongs to the data (`text.min_count`, `text.max_length`, `encoder.*`) needs a
 Transform of its own: run that into another root, and call this with `--root other`, the same `--out` and `--lever
 "min_count 5: text.min_count=5"` or `--lever "mirrored: encoder.flip=true training.flip=0.5"`.
 """

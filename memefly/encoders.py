@@ -29,7 +29,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from memefly import images, precision
-from memefly.errors import EncoderError
+from memefly.errors import EncoderError, first_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -311,14 +311,10 @@ def _at_size(model, config: EncoderConfig):
         resized.set_weights(model.get_weights())
     except (ValueError, TypeError) as error:  # a layer that knows of one size only, such as Dense behind Flatten
         raise EncoderError(
-            f"{asked}, but {config.weights} takes pictures of {model.input_shape[1:3]} only ({_first_line(error)}); "
+            f"{asked}, but {config.weights} takes pictures of {model.input_shape[1:3]} only ({first_line(error)}); "
             "leave the size out, or give an encoder of convolutions"
         ) from error
     return resized
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def _seed_weights(model, seed: int) -> None:

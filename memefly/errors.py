@@ -96,3 +96,8 @@ class BackendError(MemeflyError):
 
 class BusyError(MemeflyError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, short enough to stand in a message of ours; its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

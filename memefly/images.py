@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from memefly.errors import PictureError
+from memefly.errors import PictureError, first_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -66,7 +66,7 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     except Image.DecompressionBombError as error:
         raise PictureError("too_large", str(error)) from None
     except Exception as error:  # Pillow's plugins raise nearly anything on bytes that are no picture
-        raise PictureError("not_a_picture", f"not a picture that can be read ({_first_line(error)})") from None
+        raise PictureError("not_a_picture", f"not a picture that can be read ({first_line(error)})") from None
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError("too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down")
@@ -78,7 +78,7 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             plain = _is_plain(image)
             image.load()
     except Exception as error:  # as above: each plugin has its own way to say that bytes are missing or mad
-        raise PictureError("truncated", f"the picture breaks off or is damaged ({_first_line(error)})") from None
+        raise PictureError("truncated", f"the picture breaks off or is damaged ({first_line(error)})") from None
     if not plain or not _graph_decodes(data, width, height):
         rgb = to_rgb(image)
         out = io.BytesIO()
@@ -119,10 +119,6 @@ def _graph_decodes(data: bytes, width: int, height: int) -> bool:
         return decode(tf.constant(data)).shape[:2] == (height, width)
     except tf.errors.InvalidArgumentError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:

@@ -27,7 +27,9 @@ def add_run(command) -> None:
         "  memefly run --data data/mine --root root --config my.yaml --from Trainer --set network.units=256",
     )
     _add_what_is_run(run)
-    run.add_argument("--from", dest="from_node", metavar="NODE", help="start here, on what the run before left")
+    run.add_argument(
+        "--from", dest="from_node", metavar="NODE", help="start here, on what the latest run left that has it all"
+    )
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--json", action="store_true", help="print the run's summary as JSON")
 

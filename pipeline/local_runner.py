@@ -34,7 +34,7 @@ from components.caption_trainer.training import CHECKPOINTS, HISTORY
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
 from memefly import encoders, provenance, report
-from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError
+from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from pipeline import base_run
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
@@ -205,7 +205,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             ours = _ours(error)
             if ours is not None:
                 raise ours from None  # it is among the causes of `error`: another cause would close a circle
-            raise PipelineError(name, f"{name} failed: {type(error).__name__}: {_first_line(error)}") from error
+            raise PipelineError(name, f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
         state, outputs[name] = _outcome(connection, info)
         _done(summary, on_event, name, state, time.monotonic() - clock)
         if state == "failed":  # of its inputs, which TFX logs and does not raise
@@ -236,10 +236,6 @@ def _ours(error: BaseException | None) -> MemeflyError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), "")[:300]
 
 
 def _outcome(connection, info) -> tuple[str, dict[str, list]]:
