@@ -15,11 +15,11 @@ help:
 	@echo "make unit    the tests that need no TFX, under a minute"
 	@echo "make lint    ruff: style and formatting"
 	@echo "make bench   the side-by-side measurements in benchmarks/"
-	@echo "make setup   the virtual environment in .venv (the others call it)"
+	@echo "make setup   the virtual environment in .venv (the others call it); LANE=1.21 | 1.16 chooses, GPU=1 brings CUDA"
 	@echo "make lock    resolve requirements/*.txt anew from setup.py"
 
 setup:
-	@bash requirements/setup.sh
+	@LANE="$(LANE)" GPU="$(GPU)" bash requirements/setup.sh
 
 demo: setup
 	@test -e $(DEMO)/data || { echo "drawing $(IMAGES) sample memes"; $(MEMEFLY) sample $(DEMO)/data --images $(IMAGES) --seed 0; }
@@ -43,10 +43,7 @@ bench: setup
 	@$(PY) -m benchmarks
 
 lock:
-	.venv/bin/uv pip compile setup.py --all-extras --generate-hashes --python-version 3.10 --no-emit-index-url \
-	  --python-platform x86_64-manylinux_2_31 --upgrade -o requirements/lock.txt
-	.venv/bin/uv pip compile setup.py --extra serving --generate-hashes --python-version 3.10 --no-emit-index-url \
-	  --python-platform x86_64-manylinux_2_31 -c requirements/lock.txt -o requirements/serving.txt
+	bash requirements/lock.sh
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis

