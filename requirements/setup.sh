@@ -59,6 +59,7 @@ neither() {
 
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || neither
 SETTLED=$(cut -d' ' -f1 "$STAMP" 2>/dev/null || true)
+case $SETTLED in 1.21 | 1.16) ;; *) SETTLED= ;; esac # stamps of earlier versions name no lane
 case ${LANE:-} in
   "") ;;
   1.21 | 1.16) holds "$LANE" || refuse "LANE=$LANE wants $([ "$LANE" = 1.21 ] && echo 'glibc 2.39 (Debian 13, Ubuntu 24.04)' || echo 'glibc 2.31'); here is ${GLIBC:-no glibc}." ;;
@@ -77,7 +78,11 @@ fi
 
 lock_of() { echo "requirements/tfx-$1${GPU:+-gpu}.txt"; }
 stamp_of() { echo "$1 $([ -n "$GPU" ] && echo gpu || echo cpu) $(cat "$(lock_of "$1")" requirements/uv.txt requirements/setup.sh setup.py | sha256sum | cut -d' ' -f1)"; }
-[ -n "$lane" ] && [ -f "$(lock_of "$lane")" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$(stamp_of "$lane")" ] && exit 0
+may_have_gpu() { # lane $1
+  [ -z "$GPU" ] || [ "$1" = "$NEWEST" ] || refuse "GPU=1 is for TFX $NEWEST; here it is TFX $1, $why. For CUDA take Debian 13 or Ubuntu 24.04."
+}
+[ -z "$lane" ] || may_have_gpu "$lane"
+[ -n "$lane" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$(stamp_of "$lane")" ] && exit 0
 
 if [ -n "$lane" ]; then
   python=$(find_python "$lane") || refuse "TFX $lane runs on Python $(pythons_of "$lane" | sed 's/ /, /g'), and none was found: not as python3, not by its own name, not through uv."
@@ -89,7 +94,7 @@ elif python=$(find_python 1.16); then
 else
   neither
 fi
-[ -z "$GPU" ] || [ "$lane" = "$NEWEST" ] || refuse "GPU=1 is for TFX $NEWEST; here it is TFX $lane: $why. For CUDA take Debian 13 or Ubuntu 24.04."
+may_have_gpu "$lane"
 say "TFX $lane on $("$python" --version)${GPU:+, with CUDA}: $why"
 
 LOG=$(mktemp "${TMPDIR:-/tmp}/memefly-setup.XXXXXX.log")
