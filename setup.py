@@ -1,8 +1,8 @@
 """Packaging of memefly: `pip install -e .[pipeline,serving,dev]`.
 
-The ranges here say what works together. There are two such sets, the lanes, and the Python that installs chooses between
-them: TFX 1.21 on Python 3.11 to 3.13 (its wheels want glibc 2.39: Debian 13, Ubuntu 24.04), TFX 1.16 on Python 3.10
-(glibc 2.31 and later). requirements/ pins one complete set for each, with hashes.
+The ranges here say what works together. There are two such sets, the lanes, and the Python that installs chooses
+between them: TFX 1.21 on Python 3.11 to 3.13 (its wheels want glibc 2.39: Debian 13, Ubuntu 24.04), TFX 1.16 on Python
+3.10 (glibc 2.31 and later). requirements/ pins one complete set for each, with hashes.
 """
 
 from setuptools import find_packages, setup
@@ -31,6 +31,7 @@ SERVING_API = {
     TFX_1_21: ("tensorflow-serving-api>=2.19.1,<2.22",),
     TFX_1_16: ("tensorflow-serving-api>=2.16.1,<2.17",),
 }
+
 
 def by_lane(requirements: dict[str, tuple[str, ...]]) -> list[str]:
     return [f"{requirement}; {marker}" for marker, those in requirements.items() for requirement in those]
@@ -74,7 +75,7 @@ setup(
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
-    package_data={"memefly": ["templates/*"], "pipeline": ["presets/*.yaml", "schemas/*"]},
+    package_data={"memefly": ["report/templates/*"], "pipeline": ["presets/*.yaml", "schemas/*"]},
     install_requires=LIBRARY,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["memefly=pipeline.command:main"]},

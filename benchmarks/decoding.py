@@ -10,8 +10,8 @@ peer ranks words with NumPy where the original went through them one by one. It 
 time where ours gets a batch.
 
 Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens, in TensorFlow's graph and
-as LiteRT reads it from an eight-bit model (`memefly.lite`). The weights are random and `</s>` is held down, so that
-decoding goes on to the last token.
+as LiteRT reads it from an eight-bit model (`memefly.exported.lite`). The weights are random and `</s>` is held down, so
+that decoding goes on to the last token.
 
 All sides take turns in each of `--repeats` rounds; told are medians.
 
@@ -35,10 +35,11 @@ import tf_keras
 
 from benchmarks import training
 from benchmarks.training import Sizes, our_network
-from memefly import lite, provenance
+from memefly import provenance
 from memefly.decoding import DANGLING, DecodingConfig, decode
+from memefly.encoders.standardize import Standardizer
+from memefly.exported import lite
 from memefly.networks import Network
-from memefly.standardize import Standardizer
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, UNKNOWN_ID
 
 PENALTY = 0.7

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from memefly import encoders, images, precision, provenance
+from memefly import encoders, images, provenance
 from memefly.datasets import sample
+from memefly.encoders import precision
 
 # Runs under any Python that has openvino: one batch for each line it is sent, and the seconds that took.
 _OPENVINO = """

@@ -30,7 +30,8 @@ from tfx.utils import proto_utils
 from components.caption_evaluator.executor import Executor
 from components.caption_metrics import evaluation
 from components.examples import read, strings
-from memefly import export, provenance, text
+from memefly import provenance, text
+from memefly.exported.manifest import newest_version
 from memefly.metrics import best_constant_caption
 from pipeline import config
 from pipeline.config import GateConfig
@@ -178,8 +179,8 @@ def main() -> None:
     told = {"name": "gate", "commit": provenance.git_commit(), "verdicts": {}}
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()
-        live = export.newest_version(arguments.live) if arguments.live else None
-        folder, blessing = judge(examples, export.newest_version(arguments.model), live, gate, Path(scratch) / "model")
+        live = newest_version(arguments.live) if arguments.live else None
+        folder, blessing = judge(examples, newest_version(arguments.model), live, gate, Path(scratch) / "model")
         told["seconds"] = round(time.monotonic() - started, 1)
         told["changes"] = evaluation.read_changes(folder)
         for decision in evaluation.read_decisions(folder):

@@ -45,9 +45,9 @@ def perplexities(folder: Path, features: np.ndarray, captions: list[list[str]]) 
     """exp of the mean negative log-probability of a token, </s> counted, <unk> scored as a token; one a template."""
     import tensorflow as tf
 
-    from memefly import export
+    from memefly.exported.parts import load_parts
 
-    parts = export.load_parts(folder)
+    parts = load_parts(folder)
     results = []
     for picture, texts in zip(features, captions):
         ids = [parts.vocabulary.encode(t) for t in texts]
@@ -70,13 +70,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    from memefly import export
+    from memefly.exported import loading
 
     pictures, trained, held = read(arguments.data)
     templates = sorted(t for t in pictures if trained[t] and held[t])
     if len(templates) < 2:
         parser.error(f"{arguments.data} has fewer than two templates with captions in train and in eval")
-    model = export.load(arguments.model)
+    model = loading.load(arguments.model)
     data = [images.read(arguments.data / pictures[t]).data for t in templates]
 
     classifier = TemplateClassifier({t: [c.split() for c in trained[t]] for t in templates})

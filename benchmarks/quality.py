@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, help="the first so many pictures of eval only")
     arguments = parser.parse_args()
 
-    from memefly import export
+    from memefly.exported import loading
 
     evaluated, seen = read(arguments.data)
     evaluated = evaluated[: arguments.pictures]
@@ -114,7 +114,7 @@ def main() -> None:
         parser.error(f"{arguments.data} names no picture of the eval split")
     runs_of: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))  # by setting, by beam
     for folder in arguments.model:
-        model = export.load(folder)
+        model = loading.load(folder)
         for beam in arguments.beams:
             found = evaluate(model, arguments.data, evaluated, seen, beam)
             captions = found.pop("captions")

@@ -34,9 +34,9 @@ def main() -> None:
         pictures.append(sample.render(scene, rng))
         references.append(sample.captions(scene, rng))
 
-    from memefly import export
+    from memefly.exported import loading
 
-    model = export.load(arguments.model)
+    model = loading.load(arguments.model)
     start = time.monotonic()
     hypotheses = [captions[0].text for captions in model.caption(pictures)]
     seconds = time.monotonic() - start

@@ -29,7 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
-from memefly import export, images, provenance
+from memefly import images, provenance
+from memefly.exported.manifest import newest_version, read_manifest
+from memefly.exported.warmup import LARGEST_BATCH
 
 PEER = {"load_s": 9.0, "first_s": 5.8, "later_s": 0.4}
 
@@ -38,10 +40,14 @@ PEER = {"load_s": 9.0, "first_s": 5.8, "later_s": 0.4}
 _WORKER = """
 import sys, time
 started = time.perf_counter()
-from memefly import export, images
+from memefly import images
+from memefly.exported.warmup import LARGEST_BATCH
+from memefly.exported import loading
+from memefly.exported.manifest import newest_version
+from memefly.exported.manifest import read_manifest
 from pathlib import Path
 imported = time.perf_counter()
-model = export.load(sys.argv[1])
+model = loading.load(sys.argv[1])
 loaded = time.perf_counter()
 model.warm_up()
 if sys.argv[2:] == ["encoder"]:
@@ -188,10 +194,10 @@ def main() -> None:
     if not paths:
         parser.error(f"no pictures in {arguments.pictures}")
     pictures = [images.read(path).data for path in paths[:50]]
-    folders = {"fp32": export.newest_version(arguments.model)}
+    folders = {"fp32": newest_version(arguments.model)}
     for smaller in arguments.smaller:
-        folder = export.newest_version(smaller)
-        folders[export.read_manifest(folder)["precision"]] = folder
+        folder = newest_version(smaller)
+        folders[read_manifest(folder)["precision"]] = folder
     result: dict = {"name": "serving", "commit": provenance.git_commit(), "pictures": len(paths), "peer": PEER}
 
     starts = []
@@ -227,7 +233,7 @@ def main() -> None:
 
     result["requests_per_s"] = {}
     for name, folder in folders.items():
-        for largest in (export.LARGEST_BATCH, 2 * export.LARGEST_BATCH, 1) if name == "fp32" else (1,):
+        for largest in (LARGEST_BATCH, 2 * LARGEST_BATCH, 1) if name == "fp32" else (1,):
             server = Server(folder, largest)
             requests(server.url, pictures, 4, 20)
             told = {}
@@ -238,7 +244,7 @@ def main() -> None:
             result["requests_per_s"][f"{name}, batches of {largest}"] = told
             server.close()
     if arguments.memory_requests:
-        server = Server(folders["fp32"], export.LARGEST_BATCH)
+        server = Server(folders["fp32"], LARGEST_BATCH)
         requests(server.url, pictures, 4, 100)
         before = server.resident_mb()
         requests(server.url, pictures, 4, arguments.memory_requests - 100)

@@ -42,7 +42,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from memefly import networks, precision, provenance
+from memefly import networks, provenance
+from memefly.encoders import precision
 from memefly.networks import Network, NetworkConfig
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID
 from memefly.training import TrainingConfig, losses

@@ -2,6 +2,6 @@
 
 import sys
 
-from memefly.cli import main
+from memefly.commands.main import main
 
 sys.exit(main())

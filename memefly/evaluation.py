@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memefly import export, images, text
+from memefly import images, text
 from memefly.datasets import records
 from memefly.errors import DataError, PictureError
+from memefly.exported import loading
 from memefly.metrics import (
     Corpus,
     Difference,
@@ -100,7 +101,7 @@ def evaluate(
     **knobs,
 ) -> Evaluation:
     """`knobs` as in `ExportedModel.caption`. Raises `ModelError`."""
-    loaded = export.load(model)
+    loaded = loading.load(model)
     said: list[str] = []
     for start in range(0, len(examples.pictures), BATCH):
         batch = examples.pictures[start : start + BATCH]

@@ -35,11 +35,13 @@ def code_digest(*paths: str) -> str:
     """SHA-256 over source files and folders of them, by path from the repository's root.
 
     TFX's cache knows a component by its name and parameters, and would hand out what older code made; a component
-    that takes this as a parameter runs again when its code has changed.
+    that takes this as a parameter runs again when its code has changed. Raises `FileNotFoundError`.
     """
     content = hashlib.sha256()
     for path in paths:
         file = HOME / path
+        if not file.exists():  # moved, and a digest of nothing never changes
+            raise FileNotFoundError(f"{file}: no such source file or folder")
         for source in [file] if file.is_file() else sorted(file.rglob("*.py")):
             content.update(source.relative_to(HOME).as_posix().encode() + b"\0" + source.read_bytes())
     return content.hexdigest()

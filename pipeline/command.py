@@ -10,14 +10,21 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from memefly import cli
+from memefly.commands import parser
+from memefly.commands.main import FAMILIES
+from memefly.commands.parser import Command, positive
 
 
 def main(argv: list[str] | None = None) -> int:
-    return cli.main(argv, further=[add_run, add_sweep])
+    return parser.main(argv, [*FAMILIES, add])
 
 
-def add_run(command) -> None:
+def add(command: Command) -> None:
+    add_run(command)
+    add_sweep(command)
+
+
+def add_run(command: Command) -> None:
     run = command(
         "run",
         _run,
@@ -34,7 +41,7 @@ def add_run(command) -> None:
     run.add_argument("--json", action="store_true", help="print the run's summary as JSON")
 
 
-def add_sweep(command) -> None:
+def add_sweep(command: Command) -> None:
     sweep = command(
         "sweep",
         _sweep,
@@ -52,7 +59,7 @@ def add_sweep(command) -> None:
     )
     _add_what_is_run(sweep)
     sweep.add_argument("--space", required=True, metavar="FILE", help="what to search (YAML, see below)")
-    sweep.add_argument("--trials", type=cli._positive, metavar="N", help="how many (what the space says; a grid: all)")
+    sweep.add_argument("--trials", type=positive, metavar="N", help="how many (what the space says; a grid: all)")
     sweep.add_argument("--name", metavar="NAME", help="its folder in ROOT/sweeps (a digest of what is searched)")
     sweep.add_argument("--json", action="store_true", help="print what came of it as JSON")
 
@@ -73,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     def work(terminal) -> int:
         from pipeline import cluster, config, local_runner, lock
         from pipeline.progress import Progress
+        from pipeline.summary import describe
 
         configuration = config.load(arguments.config, arguments.set)
         if place := cluster.helper(configuration):
@@ -99,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False), file=terminal.out)
         else:
-            for line in local_runner.describe(summary, root):
+            for line in describe(summary, root):
                 print(line, file=terminal.out)
         return 0 if summary.blessed or not summary.judged else 3
 

@@ -9,105 +9,31 @@ to have come from the cache.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import tensorflow_data_validation as tfdv
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 
 from components.caption_example_gen import executor as example_gen
-from components.caption_metrics import evaluation as evaluations
-from components.caption_metrics.names import BASELINE
-from components.caption_trainer.training import CHECKPOINTS, HISTORY
-from components.serving_validator.executor import REASON
-from components.tracking.executor import GALLERY
-from memefly import encoders, provenance, report
+from memefly import encoders, provenance
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
-from pipeline import base_run
+from memefly.report import report
+from pipeline import base_run, outcomes
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
+from pipeline.summary import SUMMARY, RunSummary
 
 log = logging.getLogger("memefly.runner")
 
-SUMMARY = "summary.json"
 LATEST = "latest"
-_STATES = {
-    metadata_store_pb2.Execution.COMPLETE: "ran",
-    metadata_store_pb2.Execution.CACHED: "cached",
-    metadata_store_pb2.Execution.FAILED: "failed",
-}
-
-
-@dataclass
-class RunSummary:
-    """What a run did; `ROOT/runs/<run_id>/summary.json` holds the same."""
-
-    run_id: str
-    started: str
-    seconds: float = 0.0
-    components: list[dict] = field(default_factory=list)  # {name, state: ran|cached|failed|skipped, seconds}
-    data: dict = field(default_factory=dict)  # {images, captions, quarantined, …}
-    features: dict = field(default_factory=dict)  # {computed, reused}
-    encoder: dict = field(default_factory=dict)  # {name, digest}
-    metrics: dict = field(default_factory=dict)  # of the candidate, on eval
-    intervals: dict = field(default_factory=dict)  # of those that have one, [low, high] at 95 %
-    baseline: dict | None = None  # of the model it was measured against
-    changes: dict = field(default_factory=dict)  # to that model: {value, low, high, p} by metric
-    slices: list[dict] = field(default_factory=list)  # {by, value, pictures, metrics, intervals, baseline}
-    blessed: bool = False
-    decisions: list[dict] = field(default_factory=list)  # {rule, slice, metric, value, threshold, baseline, passed, …}
-    gate: list[str] = field(default_factory=list)  # why not, where it was not
-    pushed: str | None = None
-    error: str | None = None
-    versions: dict = field(default_factory=dict)
-    git: str = ""
-
-    @property
-    def judged(self) -> bool:
-        """Whether the run came as far as the gate."""
-        return bool(self.metrics or self.gate)
-
-    def as_dict(self) -> dict:
-        return asdict(self)
-
-
-def describe(summary: RunSummary, root: str | Path) -> list[str]:
-    """What came of a run, for people."""
-    folder = Path(root) / "runs" / summary.run_id
-    lines = []
-    if summary.metrics:
-        live = f", live model {summary.baseline['bleu4']:.4f}" if summary.baseline else ""
-        constant = f"best constant caption {summary.metrics['constant_bleu4']:.4f}"
-        lines.append(f"BLEU-4 {summary.metrics['bleu4']:.4f} ({constant}{live})")
-        if summary.changes:
-            told = (
-                f"{name} {summary.changes[metric]['value']:+.4f} [{summary.changes[metric]['low']:+.4f}, "
-                f"{summary.changes[metric]['high']:+.4f}]"
-                for metric, name in (("bleu4", "BLEU-4"), ("cider", "CIDEr"))
-            )
-            lines.append(f"to the live model, 95 %: {', '.join(told)}")
-    if summary.pushed:
-        lines.append(f"blessed; model:  {summary.pushed}")
-    elif summary.judged and not summary.blessed:
-        lines.append("NOT blessed, nothing pushed:")
-        lines += [f"  - {reason}" for reason in summary.gate]
-    lines.append(f"report:          {folder / report.REPORT}")
-    lines.append(f"summary:         {folder / SUMMARY}")
-    if summary.data.get("quarantined") or summary.data.get("quarantined_captions"):
-        lines.append(f"quarantine:      {folder / example_gen.QUARANTINE} ({summary.data['quarantined']} records)")
-    return lines
 
 
 def run(
@@ -206,11 +132,11 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             if ours is not None:
                 raise ours from None  # it is among the causes of `error`: another cause would close a circle
             raise PipelineError(name, f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
-        state, outputs[name] = _outcome(connection, info)
+        state, outputs[name] = outcomes.outcome(connection, info)
         _done(summary, on_event, name, state, time.monotonic() - clock)
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")
-        _collect(name, state, outputs[name], summary, home)
+        outcomes.collect(name, state, outputs[name], summary, home)
 
 
 def _base(connection, pipeline) -> str | None:
@@ -236,93 +162,6 @@ def _ours(error: BaseException | None) -> MemeflyError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
-
-
-def _outcome(connection, info) -> tuple[str, dict[str, list]]:
-    """State of an execution and its output artifacts, by key, as ML Metadata has them."""
-    if info is None or not info.execution_id:
-        return "ran", {}
-    with metadata.Metadata(connection) as handle:
-        (execution,) = handle.store.get_executions_by_id([info.execution_id])
-        events = handle.store.get_events_by_execution_ids([info.execution_id])
-        output = metadata_store_pb2.Event.OUTPUT
-        keys = {event.artifact_id: event.path.steps[0].key for event in events if event.type == output}
-        artifacts: dict[str, list] = {}
-        for artifact in handle.store.get_artifacts_by_id(list(keys)):
-            artifacts.setdefault(keys[artifact.id], []).append(artifact)
-    return _STATES.get(execution.last_known_state, "failed"), artifacts
-
-
-def _collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary, home: Path) -> None:
-    """Takes from a node's outputs what the summary tells."""
-
-    def of(key: str, prop: str):
-        value = outputs[key][0].custom_properties.get(prop)
-        return getattr(value, value.WhichOneof("value")) if value is not None else None
-
-    if name == "CaptionExampleGen":
-        quarantine = Path(outputs["quarantine"][0].uri)
-        summary.data |= json.loads((quarantine / example_gen.SUMMARY).read_text(encoding="utf-8"))
-        shutil.copy(quarantine / example_gen.QUARANTINE, home / "runs" / summary.run_id / example_gen.QUARANTINE)
-    elif name == "StatisticsGen":
-        summary.data["statistics"] = _statistics(Path(outputs["statistics"][0].uri))
-    elif name == "ImageFeatures":
-        computed, reused = int(of("features", "computed")), int(of("features", "reused"))
-        if state == "cached":
-            computed, reused = 0, computed + reused
-        summary.features = {"computed": computed, "reused": reused}
-    elif name == "Trainer":
-        trained = Path(outputs["model_run"][0].uri)
-        shutil.copy(trained / HISTORY, home / "runs" / summary.run_id)
-        _forget(home / "checkpoints", trained / CHECKPOINTS)
-    elif name == "Tracking":
-        shutil.copy(Path(outputs["gallery"][0].uri) / GALLERY, home / "runs" / summary.run_id)
-    elif name == "Evaluator":
-        folder = outputs["evaluation"][0].uri
-        summary.metrics = evaluations.read_metrics(folder)
-        summary.intervals = evaluations.read_intervals(folder)
-        summary.baseline = evaluations.read_metrics(folder, BASELINE) or None
-        summary.changes = evaluations.read_changes(folder)
-        summary.slices = evaluations.read_slices(folder)
-        decisions = evaluations.read_decisions(folder)
-        summary.decisions = [asdict(decision) for decision in decisions]
-        summary.gate += [decision.reason for decision in decisions if not decision.passed]
-        # ServingValidator may have come before, and what it refused stays refused.
-        summary.blessed = of("blessing", "blessed") == 1 and not summary.gate
-    elif name == "ServingValidator":
-        if of("blessing", "blessed") != 1:
-            summary.blessed = False
-            summary.gate.append(f"serving: {of('blessing', REASON)}")
-    elif name == "VersionPusher" and of("pushed_model", "pushed") == 1:
-        summary.pushed = of("pushed_model", "pushed_destination")
-
-
-def _forget(checkpoints: Path, named: Path) -> None:
-    """Removes the checkpoints of a training whose model is an artifact now. Another that was stopped keeps its own."""
-    if named.is_file():
-        shutil.rmtree(checkpoints / named.read_text(encoding="utf-8"), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        checkpoints.rmdir()  # where it is empty
-
-
-def _statistics(folder: Path) -> dict[str, dict]:
-    """By split, what TFDV counted: captions a picture, different captions, the commonest of them, and groups."""
-    found = {}
-    for path in sorted(folder.glob("Split-*/FeatureStats.pb")):
-        dataset = tfdv.load_stats_binary(str(path)).datasets[0]
-        if not dataset.num_examples:  # which the validator says better
-            continue
-        by_name = {feature.path.step[0]: feature for feature in dataset.features}
-        captions, group = by_name["captions"].string_stats, by_name["group"].string_stats
-        values = captions.common_stats
-        found[path.parent.name.removeprefix("Split-")] = {
-            "captions_per_picture": [int(values.min_num_values), values.avg_num_values, int(values.max_num_values)],
-            "different_captions": int(captions.unique),
-            "characters": captions.avg_length,
-            "commonest": [[top.value, int(top.frequency)] for top in captions.top_values[:5]],
-            "groups": 0 if group.unique == 1 and not group.top_values[0].value else int(group.unique),
-        }
-    return found
 
 
 def _run_id(home: Path, started: datetime.datetime) -> str:

@@ -33,7 +33,7 @@ from components.tracking.component import Tracking
 from components.version_pusher.component import VersionPusher
 from memefly import encoders
 from memefly.errors import ConfigError
-from memefly.export import MODEL_NAME
+from memefly.exported.manifest import MODEL_NAME
 from memefly.provenance import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
@@ -41,9 +41,9 @@ from pipeline.gate import eval_config
 NAME = "memefly"
 
 _TRAINER_CODE = (
-    "components/caption_trainer", "memefly/training", "memefly/precision.py", "memefly/metrics", "memefly/networks",
-    "memefly/decoding.py", "memefly/export.py",
-    "memefly/encoders.py", "memefly/images.py", "memefly/standardize.py", "memefly/text.py",
+    "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
+    "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
+    "memefly/encoders", "memefly/images.py", "memefly/text.py",
 )  # fmt: skip
 _TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")
 

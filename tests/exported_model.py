@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from memefly import encoders, export, networks, text
+from memefly import encoders, networks, text
 from memefly.decoding import DecodingConfig
 from memefly.encoders import EncoderConfig
-from memefly.export import Captioner
+from memefly.encoders.standardize import Standardizer
+from memefly.exported.captioner import Captioner, export
 from memefly.networks import NetworkConfig
-from memefly.standardize import Standardizer
 
 WORDS = [
     *text.RESERVED_TOKENS,
@@ -44,5 +44,5 @@ def write(captioner: Captioner, folder: Path) -> Path:
         "metrics": {},
         "blessed": True,
     }
-    export.export(captioner, folder, manifest)
+    export(captioner, folder, manifest)
     return folder

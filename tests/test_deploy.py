@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, message_factory, text_format
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 BIN = Path(sys.executable).parent
@@ -78,16 +78,14 @@ def message(name: str, fields: list[tuple], nested: dict[str, list[tuple]]):
                 added.type, added.type_name = 11, f".copied.{kind}"
             else:
                 added.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName(f"copied.{name}"))
+    return message_factory.GetMessages([file])[f"copied.{name}"]
 
 
 INT64, BOOL, STRING = 3, 8, 9
 
 
 def test_batching_parameters_are_those_of_the_code():
-    from memefly import export
+    from memefly.exported.warmup import LARGEST_BATCH, WARMUP_BATCHES
 
     BatchingParameters = message(
         "BatchingParameters",
@@ -104,10 +102,10 @@ def test_batching_parameters_are_those_of_the_code():
     )
     content = (DEPLOY / "tf-serving" / "batching_parameters.txt").read_text()
     parameters = text_format.Parse(content, BatchingParameters())
-    assert parameters.max_batch_size.value == export.LARGEST_BATCH
+    assert parameters.max_batch_size.value == LARGEST_BATCH
     sizes = list(parameters.allowed_batch_sizes)
-    assert sizes == sorted(sizes) and sizes[-1] == export.LARGEST_BATCH, "the server refuses other lists"
-    assert set(sizes) <= set(export.WARMUP_BATCHES)
+    assert sizes == sorted(sizes) and sizes[-1] == LARGEST_BATCH, "the server refuses other lists"
+    assert set(sizes) <= set(WARMUP_BATCHES)
 
 
 def test_monitoring_is_where_prometheus_looks():

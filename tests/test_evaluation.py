@@ -3,9 +3,11 @@ import shutil
 
 import pytest
 
-from memefly import cli, evaluation, export, metrics, text
+from memefly import evaluation, metrics, text
+from memefly.commands import main as cli
 from memefly.datasets import records
 from memefly.errors import DataError
+from memefly.exported import loading
 
 pytestmark = pytest.mark.slow
 SHARES = {"train": 8, "val": 1, "eval": 1}
@@ -32,7 +34,7 @@ def test_the_pictures_are_those_that_no_model_saw(memes, examples):
 
 
 def test_figures_are_those_of_the_captions(exported, examples, result):
-    captions = [row[0].text for row in export.load(exported).caption(examples.pictures)]
+    captions = [row[0].text for row in loading.load(exported).caption(examples.pictures)]
     assert result.captions == captions and result.pictures == len(captions) and result.version == "1700000000"
     references = [[" ".join(words) for words in group] for group in examples.references]
     expected = metrics.score(references, captions)

@@ -1,21 +1,51 @@
-"""The house keeps its order: imports run one way, and importing does nothing."""
+"""The house keeps its order: imports run one way, in no circle, and importing does nothing."""
 
+import ast
+import graphlib
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 HOME = Path(__file__).parents[1]
+FLOORS = ("benchmarks", "pipeline", "components", "memefly")
+# Inside memefly/, from the command line down: a room imports from its own line and from those below.
+MEMEFLY = (
+    ("commands", "__main__"),
+    ("report", "serving"),
+    ("evaluation",),
+    ("exported", "training"),
+    ("decoding",),
+    ("encoders", "networks", "metrics", "datasets"),
+    ("images", "text", "tracking", "provenance", "quiet"),
+    ("errors",),
+)
 
 
-def imports(folder: str) -> dict[str, set[str]]:
-    found = {}
-    for path in (HOME / folder).rglob("*.py"):
-        lines = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        found[str(path.relative_to(HOME))] = {name.split(".")[0] for name in lines}
-    return found
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """The modules that a file imports anywhere in it; of `from package import name` the name's own where it has one."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            inside = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name if file_of(name) else node.module for name in inside}
+    return frozenset(found)
+
+
+def file_of(module: str) -> Path | None:
+    path = HOME / module.replace(".", "/")
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((HOME / folder).rglob("*.py"))]
 
 
 @pytest.mark.parametrize(
@@ -23,14 +53,36 @@ def imports(folder: str) -> dict[str, set[str]]:
     [("memefly", {"tfx", "tfx_bsl", "components", "pipeline", "tensorflow_transform"}), ("components", {"pipeline"})],
 )
 def test_imports_point_one_way(folder, forbidden):
-    assert imports(folder)
-    for path, names in imports(folder).items():
-        assert not names & forbidden, f"{path} imports {names & forbidden}"
+    assert files(folder)
+    for path in files(folder):
+        found = {name.split(".")[0] for name in imports(path)} & forbidden
+        assert not found, f"{path.relative_to(HOME)} imports {found}"
+
+
+def test_no_two_files_import_one_another():
+    found = {str(p): {str(f) for name in imports(p) if (f := file_of(name)) and f != p} for p in files(*FLOORS)}
+    assert sum(map(len, found.values())) > 300
+    try:
+        graphlib.TopologicalSorter(found).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("a circle of imports: " + " -> ".join(str(Path(p).relative_to(HOME)) for p in error.args[1]))
+
+
+def test_rooms_of_memefly_stand_in_their_order():
+    height = {f"memefly.{room}": -i for i, line in enumerate(MEMEFLY) for room in line}
+    rooms = {path.relative_to(HOME / "memefly").parts[0].removesuffix(".py") for path in files("memefly")}
+    assert rooms - {"__init__"} == {room.removeprefix("memefly.") for room in height}
+    for path in files("memefly"):
+        own = f"memefly.{path.relative_to(HOME / 'memefly').parts[0].removesuffix('.py')}"
+        for name in imports(path):
+            other = ".".join(name.split(".")[:2])
+            if own in height and other in height:
+                assert height[other] <= height[own], f"{path.relative_to(HOME)} stands below {name}, and imports it"
 
 
 def test_importing_starts_nothing():
     code = (
-        "import sys, threading; import memefly, memefly.tracking, memefly.encoders, memefly.cli, pipeline.command; "
+        "import sys, threading; import memefly, memefly.tracking, memefly.encoders, pipeline.command; "
         "assert not {'tensorflow', 'wandb', 'tfx'} & set(sys.modules), 'heavy imports'; "
         "assert threading.active_count() == 1"
     )

@@ -16,7 +16,7 @@ from components.caption_trainer.transformed import Transformed, read_transformed
 from memefly import encoders, provenance, tracking
 from memefly.decoding import DecodingConfig
 from memefly.encoders import EncoderConfig
-from memefly.export import Captioner, export
+from memefly.exported.captioner import Captioner, export
 from memefly.networks import NetworkConfig
 from memefly.training import TrainingConfig, TrainingResult, train
 from memefly.training.distribution import barrier, make_strategy

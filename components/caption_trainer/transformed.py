@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import tensorflow_transform as tft
 
 from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
-from memefly.standardize import Standardizer
+from memefly.encoders.standardize import Standardizer
 from memefly.text import Vocabulary
 from memefly.training import Examples
 

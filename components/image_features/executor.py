@@ -22,8 +22,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from memefly import encoders
+from memefly.encoders.feature_store import FeatureStore
 from memefly.errors import PipelineError
-from memefly.feature_store import FeatureStore
 
 log = logging.getLogger("memefly.features")
 

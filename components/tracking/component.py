@@ -15,7 +15,7 @@ from memefly.provenance import code_digest
 
 
 class Gallery(artifact.Artifact):
-    """A folder with `gallery.json`: pictures of the eval split and what `memefly.gallery` tells of them."""
+    """A folder with `gallery.json`: pictures of the eval split and what `memefly.report.gallery` tells of them."""
 
     TYPE_NAME = "Gallery"
 
@@ -57,7 +57,7 @@ class Tracking(base_component.BaseComponent):
         super().__init__(
             TrackingSpec(
                 code=code_digest(
-                    "components/tracking", "components/examples.py", "memefly/tracking.py", "memefly/gallery.py"
+                    "components/tracking", "components/examples.py", "memefly/tracking.py", "memefly/report/gallery.py"
                 ),
                 examples=examples,
                 features=features,

@@ -20,8 +20,10 @@ from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
 from components.examples import read, strings
-from memefly import export, gallery, text, tracking
+from memefly import text, tracking
+from memefly.exported import loading
 from memefly.metrics import best_constant_caption
+from memefly.report import gallery
 
 GALLERY = "gallery.json"
 
@@ -30,7 +32,7 @@ class Executor(base_executor.BaseExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         self._log_startup(input_dict, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
-        model = export.load(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
+        model = loading.load(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
 
         said = evaluations.read_captions(evaluation)
         scored = gallery.score(said, training.read(f"{evaluation}/{training.FILE}").novelty)

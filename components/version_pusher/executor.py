@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.caption_metrics.evaluation import read_metrics
-from memefly.export import read_manifest, write_manifest
+from memefly.exported.manifest import read_manifest, write_manifest
 
 log = logging.getLogger("memefly.pusher")
 

@@ -28,7 +28,7 @@ import math
 
 import tensorflow as tf
 
-from memefly.networks import NetworkConfig
+from memefly.networks.interface import NetworkConfig
 from memefly.networks.packed import Packed
 from memefly.networks.recurrent import Cell, Late
 from memefly.networks.seeded import Dropout, Initializer

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from memefly.networks import Network
+from memefly.networks.interface import Network
 
 _LEAST = 1e-30  # a probability, so that no word's logarithm is infinite
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from memefly.networks import NetworkConfig
+from memefly.networks.interface import NetworkConfig
 from memefly.networks.packed import Packed
 from memefly.networks.pooled import Pooled, uniform_alphas
 from memefly.networks.recurrent import Cell, unroll_plain

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from memefly import encoders, images, networks, precision
+from memefly import encoders, images, networks
 from memefly.decoding import DecodingConfig, decode
-from memefly.encoders import Encoder
+from memefly.encoders import Encoder, precision
+from memefly.encoders.standardize import Standardizer
 from memefly.errors import TrainingError
 from memefly.metrics.cider import CiderScorer
 from memefly.networks import Network, NetworkConfig, ensemble
-from memefly.standardize import Standardizer
 from memefly.text import END_ID, PAD_ID, START_ID, Vocabulary
 from memefly.training import loop, losses
 from memefly.training.averaging import MovingAverage

@@ -59,7 +59,7 @@ class PipelineRunner:
         import tf_keras
         from tfx.utils import path_utils
 
-        from memefly import export
+        from memefly.exported.manifest import read_manifest
         from pipeline import local_runner
 
         part = {"from_node": "Trainer", "to_node": "Trainer"}
@@ -69,7 +69,7 @@ class PipelineRunner:
             tf_keras.backend.clear_session()
             gc.collect()
         artifacts = self._artifacts(summary.run_id)
-        manifest = export.read_manifest(path_utils.serving_model_dir(artifacts["Model"]))
+        manifest = read_manifest(path_utils.serving_model_dir(artifacts["Model"]))
         return manifest["metrics"]["val"], artifacts["TransformGraph"]
 
     def _artifacts(self, run_id: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from memefly import encoders
 from memefly.datasets import sample
 from memefly.encoders import EncoderConfig
-from memefly.feature_store import FeatureStore
+from memefly.encoders.feature_store import FeatureStore
 
 
 @pytest.fixture

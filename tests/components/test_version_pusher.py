@@ -5,7 +5,7 @@ import pytest
 
 from components.version_pusher import executor
 from components.version_pusher.executor import push
-from memefly.export import read_manifest
+from memefly.exported.manifest import read_manifest
 
 
 @pytest.fixture

@@ -25,11 +25,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from memefly import export, promotion
-from memefly.app.backends import TensorFlowServing
 from memefly.decoding import KNOBS
 from memefly.errors import BackendError, ModelError, PictureError
-from memefly.export import Caption
+from memefly.exported import loading
+from memefly.exported.saved_model import Caption
+from memefly.serving import promotion
+from memefly.serving.backends import TensorFlowServing
 
 pytestmark = pytest.mark.slow
 IMAGE = "tensorflow/serving:2.16.1"
@@ -106,7 +107,7 @@ def server(root):
 
 @pytest.fixture(scope="module")
 def model(root):
-    return export.load(root / "serving" / "captioner" / "100")
+    return loading.load(root / "serving" / "captioner" / "100")
 
 
 def b64(data: bytes) -> dict:
@@ -236,7 +237,7 @@ def test_a_label_moves_while_it_serves(server, root, pictures):
     _, stable = says("/labels/stable")
     wait = promotion.until_available(server.grpc_address)
     promotion.promote(root, 200, "stable", wait=wait)
-    other = [c.decode() for c in export.load(root / "serving" / "captioner" / "200").predict(pictures[:8])["caption"]]
+    other = [c.decode() for c in loading.load(root / "serving" / "captioner" / "200").predict(pictures[:8])["caption"]]
     assert other != stable
     assert eventually("/labels/stable", other)
     promotion.promote(root, 100, "canary", wait=wait)

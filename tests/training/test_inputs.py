@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from memefly.standardize import Standardizer
+from memefly.encoders.standardize import Standardizer
 from memefly.text import PAD_ID
 from memefly.training import Examples
 from memefly.training.inputs import batches, count_groups, read, training_references

@@ -7,9 +7,9 @@ from PIL import Image
 
 from memefly import encoders, networks
 from memefly.encoders import EncoderConfig
+from memefly.encoders.standardize import Standardizer
 from memefly.errors import EncoderError, TrainingError
 from memefly.networks import NetworkConfig
-from memefly.standardize import Standardizer
 from memefly.training import Examples, FineTuningConfig, SelfCriticalConfig, loop, stages, train
 from memefly.training.inputs import batches
 from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, T, fit, write

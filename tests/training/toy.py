@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from memefly.encoders.standardize import Standardizer
 from memefly.networks import NetworkConfig
-from memefly.standardize import Standardizer
 from memefly.text import RESERVED_TOKENS, Vocabulary
 from memefly.training import TrainingConfig, train
 

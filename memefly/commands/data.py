@@ -1,0 +1,56 @@
+"""Commands that make data sets: `sample` draws one, `import` brings one into the canonical form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memefly.commands.parser import Command, positive
+
+
+def add(command: Command) -> None:
+    add_sample(command)
+    add_import(command)
+
+
+def add_sample(command: Command) -> None:
+    sample = command("sample", _sample, "draw the sample memes", "  memefly sample data/sample --images 1200 --seed 0")
+    sample.add_argument("dir", type=Path, metavar="DIR", help="where to write the data set")
+    sample.add_argument("--images", type=positive, default=1200, metavar="N", help="how many (1200)")
+    sample.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other memes (0)")
+
+
+def _sample(arguments) -> int:
+    from memefly.datasets import sample
+
+    written = sample.generate(arguments.dir, arguments.images, arguments.seed)
+    print(f"{written.pictures} memes with {written.captions} captions in {arguments.dir}")
+    return 0
+
+
+def add_import(command: Command) -> None:
+    importer = command(
+        "import",
+        _import,
+        "bring a data set into the canonical form",
+        "  memefly import flickr8k ~/Flickr8k --out data/flickr8k\n"
+        "  memefly import flickr8k ~/Flickr8k --out data/small --limit 1000\n"
+        "  memefly import memefly ~/memefly-data --out data/memes",
+    )
+    importer.add_argument("format", choices=("flickr8k", "memefly"), metavar="FORMAT", help="flickr8k | memefly")
+    importer.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
+    importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
+    importer.add_argument("--limit", type=positive, metavar="N", help="only so many pictures")
+    importer.add_argument("--val", type=float, metavar="SHARE", help="of flickr8k's train part, kept apart (0.1)")
+
+
+def _import(arguments) -> int:
+    from memefly.datasets import flickr8k, memefly
+    from memefly.errors import DataError
+
+    convert = {"flickr8k": flickr8k.convert, "memefly": memefly.convert}[arguments.format]
+    share = {} if arguments.val is None else {"val": arguments.val}
+    if share and arguments.format != "flickr8k":
+        raise DataError("--val is for flickr8k: memes are parted caption by caption, a tenth of them val")
+    written = convert(arguments.source, arguments.out, arguments.limit, **share)
+    print(f"{written.pictures} pictures with {written.captions} captions in {arguments.out}")
+    return 0

@@ -1,0 +1,270 @@
+"""Commands on exported models and runs: `caption`, `evaluate`, `export`, `report`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from memefly.commands.parser import Command, add_model, add_root, positive
+
+
+def add(command: Command) -> None:
+    add_caption(command)
+    add_evaluate(command)
+    add_export(command)
+    add_report(command)
+
+
+def add_caption(command: Command) -> None:
+    caption = command(
+        "caption",
+        _caption,
+        "caption pictures with an exported model",
+        "  memefly caption --model root/serving/captioner cat.jpg dog.webp\n"
+        "  memefly caption --model root/serving/captioner --beam 3 --json cat.jpg\n"
+        "  memefly caption --model root/serving/captioner --beam 5 --decode temperature=0.8 --decode seed=7 cat.jpg",
+    )
+    add_model(caption)
+    caption.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K and show all K captions")
+    caption.add_argument(
+        "--decode",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE",
+        help="another value than the model's own: temperature, top_k, top_p, seed, groups, diversity, min_length, "
+        "max_length, length_penalty, block_ngram; may be repeated",
+    )
+    caption.add_argument("--json", action="store_true", help="one JSON object a picture")
+    caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+
+
+def _caption(arguments) -> int:
+    from memefly import images
+    from memefly.errors import PictureError
+    from memefly.exported import loading
+    from memefly.exported.manifest import newest_version
+
+    version = newest_version(arguments.model)
+    knobs = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
+    readable, failed = {}, {}
+    for path in arguments.images:
+        try:
+            readable[path] = images.read(path).data
+        except PictureError as error:
+            failed[path] = error
+    model = loading.load(version) if readable else None
+    captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
+    for path in arguments.images:
+        if path in failed:
+            print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
+        if arguments.json:
+            found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam or 1]]
+            record = {"image": str(path), "captions": found}
+            record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
+            print(json.dumps(record, ensure_ascii=False))
+        elif path in captions:
+            for caption in captions[path][: arguments.beam or 1]:
+                score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
+                print(f"{path}: {caption.text}{score}")
+    return 2 if failed else 0
+
+
+def _knob(argument: str) -> tuple[str, float]:
+    from memefly.errors import UsageError
+
+    name, _, value = argument.partition("=")
+    try:
+        return name, float(value) if "." in value or "e" in value else int(value)
+    except ValueError:
+        raise UsageError(f"--decode takes KNOB=NUMBER, such as temperature=0.8; got {argument!r}") from None
+
+
+def add_evaluate(command: Command) -> None:
+    evaluator = command(
+        "evaluate",
+        _evaluate,
+        "score an exported model on a data set",
+        "  memefly evaluate --model root/serving/captioner --data data/flickr8k\n"
+        "  memefly evaluate --model root/serving/captioner/1700086400 --against root/serving/captioner/1700000000 "
+        "--data data/flickr8k",
+    )
+    add_model(evaluator)
+    evaluator.add_argument("--data", required=True, type=Path, metavar="DIR", help="a data set in the canonical form")
+    evaluator.add_argument("--split", choices=("train", "val", "eval"), default="eval", metavar="S", help="(eval)")
+    evaluator.add_argument("--against", type=Path, metavar="DIR", help="another model, on the same pictures")
+    evaluator.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K (each model's own)")
+    evaluator.add_argument("--pictures", type=positive, metavar="N", help="the first so many only")
+    evaluator.add_argument(
+        "--tokenizer",
+        choices=("memefly", "ptb"),
+        default="memefly",
+        metavar="T",
+        help="memefly: as training cuts words | ptb: as coco-caption does, for published figures (memefly)",
+    )
+    evaluator.add_argument("--json", action="store_true", help="one JSON object, with the captions")
+
+
+# What `memefly evaluate` tells, in this order: key, name, and the format of its values.
+_METRICS = (
+    ("bleu1", "BLEU-1", ".4f"),
+    ("bleu2", "BLEU-2", ".4f"),
+    ("bleu3", "BLEU-3", ".4f"),
+    ("bleu4", "BLEU-4", ".4f"),
+    ("constant_bleu4", "BLEU-4 of the best constant caption", ".4f"),
+    ("cider", "CIDEr-D", ".4f"),
+    ("others_cider", "CIDEr-D beside other pictures", ".4f"),
+    ("rouge_l", "ROUGE-L", ".4f"),
+    ("chrf", "chrF", ".4f"),
+    ("distinct_captions", "distinct captions", ".0f"),
+    ("distinct_1", "distinct-1", ".4f"),
+    ("distinct_2", "distinct-2", ".4f"),
+    ("self_bleu4", "self-BLEU-4", ".4f"),
+    ("vocabulary", "words used", ".0f"),
+    ("length", "words a caption", ".2f"),
+    ("valid_share", "well-formed captions", ".2%"),
+    ("copied_share", "copied from training", ".2%"),
+    ("nearest_similarity", "nearness to training", ".4f"),
+    ("template_recall", "template recall", ".2%"),
+)
+
+
+def _evaluate(arguments) -> int:
+    from tqdm import tqdm
+
+    from memefly import evaluation, text
+    from memefly.exported.manifest import newest_version, read_manifest
+    from memefly.metrics import ptb
+
+    cut = ptb.tokenize if arguments.tokenizer == "ptb" else text.tokenize
+    folder = newest_version(arguments.model)
+    shares = read_manifest(folder)["config"].get("splits")
+    examples = evaluation.read(arguments.data, arguments.split, shares, arguments.pictures, cut)
+    knobs = {"beam": arguments.beam} if arguments.beam else {}
+    found = []
+    for model in filter(None, (arguments.model, arguments.against)):
+        with tqdm(total=len(examples.pictures), desc=f"captions, {model.name}", unit=" pictures", disable=None) as bar:
+            found.append(evaluation.evaluate(model, examples, cut, bar.update, **knobs))
+    ours, *theirs = found
+    differences = evaluation.compare(ours, theirs[0]) if theirs else {}
+    if arguments.json:
+        told = {"split": arguments.split, "tokenizer": arguments.tokenizer, **_told(ours)}
+        told["captions"] = dict(zip(examples.images, ours.captions))
+        if theirs:
+            told["against"] = _told(theirs[0])
+            told["differences"] = {name: dataclasses.asdict(d) for name, d in differences.items()}
+        print(json.dumps(told, ensure_ascii=False))
+        return 0
+    print(f"{ours.model}: {ours.pictures} pictures of {arguments.split}, words as {arguments.tokenizer} cuts them")
+    if theirs:
+        print(f"against {theirs[0].model}")
+    for key, name, form in _METRICS:
+        if key not in ours.metrics:
+            continue
+        line = f"{name:<36} {ours.metrics[key]:>8{form}}"
+        if theirs:
+            line += f" {theirs[0].metrics[key]:>8{form}}"
+        if key in differences:
+            d = differences[key]
+            line += f"   {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]  p {d.p:.3f}"
+        elif key in ours.intervals and not theirs:
+            line += f"   [{ours.intervals[key].low:.4f}, {ours.intervals[key].high:.4f}]"
+        print(line)
+    print(f"best constant caption: {ours.constant_caption}")
+    print("[ ]: 95 % of draws of the pictures with replacement" + (", the same for both models" if theirs else ""))
+    return 0
+
+
+def _told(evaluation) -> dict:
+    return {
+        "model": evaluation.model,
+        "version": evaluation.version,
+        "pictures": evaluation.pictures,
+        "metrics": evaluation.metrics,
+        "intervals": {name: dataclasses.asdict(i) for name, i in evaluation.intervals.items()},
+        "constant_caption": evaluation.constant_caption,
+    }
+
+
+def add_export(command: Command) -> None:
+    exporter = command(
+        "export",
+        _export,
+        "write a smaller form of an exported model, if it is good enough",
+        "  memefly export --model root/serving/captioner --out small --precision int8 --data data/flickr8k",
+    )
+    add_model(exporter)
+    exporter.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="gets a folder named after the version"
+    )
+    exporter.add_argument(
+        "--precision",
+        required=True,
+        choices=("bf16", "int8"),
+        metavar="P",
+        help="bf16: a SavedModel | int8: for LiteRT",
+    )
+    exporter.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the data set of the model: train calibrates, eval is what both forms are compared on",
+    )
+    exporter.add_argument("--calibration", type=positive, default=200, metavar="N", help="pictures of train (200)")
+    exporter.add_argument("--pictures", type=positive, metavar="N", help="the first so many of eval only")
+    exporter.add_argument(
+        "--tolerance", type=float, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
+    )
+    exporter.add_argument("--json", action="store_true", help="the comparison as one JSON object")
+
+
+def _export(arguments) -> int:
+    from tqdm import tqdm
+
+    from memefly.exported import reduced
+
+    with tqdm(desc="compares on eval", unit=" pictures", disable=None, delay=0.1) as bar:
+
+        def compared(pictures: int, of: int) -> None:
+            bar.total = of
+            bar.update(pictures)
+
+        verdict, out = reduced.reduce(
+            arguments.model,
+            arguments.out,
+            arguments.precision,
+            arguments.data,
+            calibration=arguments.calibration,
+            pictures=arguments.pictures,
+            tolerance=arguments.tolerance,
+            on_progress=lambda message: print(f"memefly: {message}", file=sys.stderr),
+            on_compared=compared,
+        )
+    if arguments.json:
+        told = {**dataclasses.asdict(verdict), "blessed": verdict.blessed}
+        print(json.dumps(told | {"out": str(out) if out else None}))
+    else:
+        print(f"BLEU-4 on {verdict.pictures} pictures: {verdict.bleu4:.4f} before, {verdict.small_bleu4:.4f} after")
+        print(f"{verdict.bytes / 1e6:.1f} MB, {verdict.bytes / verdict.bytes_before:.0%} of what it was")
+        print(f"{out}" if out else f"worse by more than {arguments.tolerance}: not kept")
+    return 0 if verdict.blessed else 3
+
+
+def add_report(command: Command) -> None:
+    report = command(
+        "report",
+        _report,
+        "write the HTML report of a run again",
+        "  memefly report --root root\n  memefly report --root root --run 20260101-120000",
+    )
+    report.add_argument("--run", default="latest", metavar="ID", help="which run (the latest)")
+    add_root(report)
+
+
+def _report(arguments) -> int:
+    from memefly.report import report
+
+    print(report.write(arguments.root / "runs" / arguments.run))
+    return 0

@@ -1,0 +1,83 @@
+"""What all commands share: the parser, kinds of values, exit statuses.
+
+    >>> main(["sample", "data/sample"], families=[data.add])
+
+A family is a function that is handed `command` and declares with it each of its commands, arguments and all. A command
+imports what it needs when it runs: `memefly --help` loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from memefly import __version__
+from memefly.errors import MemeflyError
+
+Command = Callable[..., argparse.ArgumentParser]  # (name, function, help, examples) -> its own parser
+
+EXIT = """\
+exit status: 0 done (for run: and blessed); 1 failed; 2 wrong use or bad input;
+3 ran to the end, but the gate said no and nothing was pushed
+"""
+
+
+def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None]]) -> int:
+    """Runs the command that `argv` names and returns its exit status."""
+    arguments = build(families).parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about Python 3.10
+    try:
+        return arguments.command(arguments)
+    except MemeflyError as error:
+        print(f"memefly: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("memefly: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def build(families: Sequence[Callable[[Command], None]]) -> argparse.ArgumentParser:
+    """The parser with the commands of `families`, in their order."""
+    parser = argparse.ArgumentParser(
+        prog="memefly",
+        description="Learns to write captions for pictures, memes above all, and ships a model that has earned it.",
+        epilog=EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"memefly {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function, help: str, examples: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    for add in families:
+        add(command)
+    return parser
+
+
+def positive(value: str) -> int:
+    """Of an argument that is a whole number from 1."""
+    if not value.isdigit() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {value!r}")
+    return int(value)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions")
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="of the pipeline")

@@ -1,0 +1,150 @@
+"""Commands of serving: `promote` and `rollback` say which version is live, `serve` answers over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from memefly.commands.parser import Command, add_root, positive
+
+
+def add(command: Command) -> None:
+    add_promote(command)
+    add_rollback(command)
+    add_serve(command)
+
+
+def add_promote(command: Command) -> None:
+    promote = command(
+        "promote",
+        _promote,
+        "put a label of TensorFlow Serving on a pushed version",
+        "  memefly promote --root root --version latest --to canary --why 'first of the new data'\n"
+        "  memefly promote --root root --version 1700000000 --to stable",
+    )
+    promote.add_argument("--version", required=True, metavar="V", help="a folder of ROOT/serving/captioner, or latest")
+    promote.add_argument("--to", required=True, metavar="LABEL", help="canary | stable")
+    promote.add_argument(
+        "--base-path", metavar="DIR", help="where the server finds the folder of versions (at first: /models/captioner)"
+    )
+    _add_move(promote)
+
+
+def _promote(arguments) -> int:
+    from memefly.serving import promotion
+
+    move = promotion.promote(
+        arguments.root,
+        arguments.version,
+        arguments.to,
+        arguments.why,
+        base_path=arguments.base_path,
+        wait=_until_loaded(arguments.server),
+    )
+    return _moved(arguments, move)
+
+
+def add_rollback(command: Command) -> None:
+    rollback = command(
+        "rollback",
+        _rollback,
+        "put a label back on the version it was on before",
+        "  memefly rollback --root root\n  memefly rollback --root root --label canary --why 'worse on dogs'",
+    )
+    rollback.add_argument("--label", default="stable", metavar="LABEL", help="canary | stable (stable)")
+    _add_move(rollback)
+
+
+def _rollback(arguments) -> int:
+    from memefly.serving import promotion
+
+    return _moved(
+        arguments,
+        promotion.rollback(arguments.root, arguments.label, arguments.why, wait=_until_loaded(arguments.server)),
+    )
+
+
+def _add_move(parser: argparse.ArgumentParser) -> None:
+    """What both moves of a label take."""
+    add_root(parser)
+    parser.add_argument(
+        "--server", metavar="HOST:PORT", help="TensorFlow Serving's gRPC: waits until it has loaded the version"
+    )
+    parser.add_argument("--why", default="", metavar="TEXT", help="goes into the history")
+    parser.add_argument("--json", action="store_true", help="the move as one JSON object")
+
+
+def _until_loaded(server: str | None):
+    """What `promote` does between the two configurations; see there."""
+    from memefly.serving import promotion
+
+    if server:
+        return promotion.until_available(server)
+
+    def wait(version: int) -> None:
+        print(
+            f"memefly: {promotion.CONFIG} names version {version} now; waits {promotion.SETTLE:.0f} s for a server to "
+            "load it before the label moves (--server HOST:PORT asks the server instead)",
+            file=sys.stderr,
+        )
+        time.sleep(promotion.SETTLE)
+
+    return wait
+
+
+def _moved(arguments, move) -> int:
+    from memefly.serving import promotion
+
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(move), ensure_ascii=False))
+    else:
+        print(f"{move.label}: {move.before or 'no version'} -> {move.version}")
+        stand = ", ".join(f"{label} {version}" for label, version in sorted(promotion.labels(arguments.root).items()))
+        print(f"{arguments.root / 'serving' / promotion.CONFIG}: {stand}")
+    return 0
+
+
+def add_serve(command: Command) -> None:
+    serve = command(
+        "serve",
+        _serve,
+        "answer over HTTP with captions",
+        "  memefly serve --model root/serving/captioner\n"
+        "  memefly serve --tf-serving localhost:8500 --label stable --host 0.0.0.0 --port 8000",
+    )
+    source = serve.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--model", type=Path, metavar="DIR", help="a version, or the folder of versions: in this process"
+    )
+    source.add_argument("--tf-serving", metavar="HOST:PORT", help="TensorFlow Serving's gRPC interface")
+    serve.add_argument(
+        "--label", metavar="LABEL", help="of TensorFlow Serving's version: stable | canary (the highest)"
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="address to listen on (127.0.0.1: this machine)"
+    )
+    serve.add_argument("--port", type=positive, default=8000, metavar="P", help="(8000)")
+    serve.add_argument(
+        "--largest-batch", type=positive, metavar="B", help="pictures through the model at once (as it was warmed for)"
+    )
+
+
+def _serve(arguments) -> int:
+    import uvicorn
+
+    from memefly.exported.warmup import LARGEST_BATCH
+    from memefly.serving.backends import LocalModel, TensorFlowServing
+    from memefly.serving.service import create_app
+
+    if arguments.model:
+        print(f"memefly: loads {arguments.model}", file=sys.stderr)
+        backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
+    else:
+        backend = TensorFlowServing(arguments.tf_serving, arguments.label)
+    print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)
+    uvicorn.run(create_app(backend), host=arguments.host, port=arguments.port, log_level="warning")
+    return 0

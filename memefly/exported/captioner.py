@@ -1,0 +1,142 @@
+"""Picture bytes to captions in one graph, and the SavedModel of it; `memefly.exported` has its signatures.
+
+>>> export(captioner, folder, manifest)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from memefly import images, text
+from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
+from memefly.encoders.inference_graph import InferenceGraph
+from memefly.encoders.standardize import Standardizer
+from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
+from memefly.exported.warmup import warmup_pictures, write_warmup
+from memefly.networks import Network
+
+NO_SCORE = -1e9  # of a place that holds no caption
+NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
+
+
+class _Lines(tf.lookup.TextFileInitializer):
+    """A table's name in the graph is its initializer's, which would be the file's path on the machine that trained."""
+
+    _shared_name = "vocabulary"
+
+
+class Captioner(tf.Module):
+    """Picture bytes to captions, all in one graph."""
+
+    def __init__(
+        self,
+        encoder: InferenceGraph,
+        standardizer: Standardizer,
+        network: Network,
+        vocabulary_file: str | Path,
+        decoding: DecodingConfig,
+    ):
+        super().__init__(name="captioner")
+        self.encoder_state = encoder.weights
+        self.standardizer, self.network = standardizer, network
+        self._decoding = decoding
+        self.image_size, self.feature_shape = tuple(encoder.input_shape[1:3]), tuple(encoder.output_shape[1:])
+        self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
+        # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `reduced` makes small.
+        self.encode = encoder.function
+        # Attached to this object, the table and its file are saved with it and initialised by every loader.
+        line_to_word = _Lines(
+            str(vocabulary_file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
+            tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
+        )  # fmt: skip
+        self.words = tf.lookup.StaticHashTable(line_to_word, default_value=text.UNKNOWN)
+
+    def _spell(self, ids: tf.Tensor) -> tf.Tensor:
+        return self.words.lookup(tf.cast(ids, tf.int64))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+    )  # one trace, shared by all signatures
+    def features(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """String (B,) to float16 (B, h, w, D), as ImageFeatures computes and stores them, and bool (B,): whether it
+        was a picture."""
+        pictures, fit = images.preprocess_each(image_bytes, self.image_size)
+        return self.encode(pictures), fit
+
+    def _decode(self, image_bytes, **arguments):
+        features, fit = self.features(image_bytes)
+        return decode(self.network, self.standardizer(features), self._decoding, self._dangling, **arguments), fit
+
+    def _caption(self, image_bytes, overrides=None):
+        decoded, fit = self._decode(image_bytes, overrides=overrides)
+        scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
+        captions = tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell), "")
+        return {
+            "caption": captions[:, 0],
+            "score": scores[:, 0],
+            "captions": captions,
+            "scores": scores,
+            "error": tf.where(fit, "", NOT_A_PICTURE),
+        }
+
+    def _caption_with(self, image_bytes, knobs):
+        pictures = tf.shape(image_bytes)
+        return self._caption(image_bytes, {name: tf.broadcast_to(value, pictures) for name, value in knobs.items()})
+
+    def _explain(self, image_bytes):
+        decoded, fit = self._decode(image_bytes, with_alphas=True)
+        tokens = tf.where(fit[:, tf.newaxis], decoded.tokens[:, 0], text.PAD_ID)  # (B, T)
+        alphas = tf.where(fit[:, tf.newaxis, tf.newaxis], decoded.alphas[:, 0], 0.0)  # (B, T, L)
+        h, w, _ = self.feature_shape
+        shape = tf.concat([tf.shape(tokens), [h, w]], axis=0)
+        words = tf.where(tf.equal(tokens, text.PAD_ID), "", self._spell(tokens))
+        return {"tokens": words, "alphas": tf.reshape(alphas, shape)}
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        def function(method, argument):
+            return tf.function(
+                method, input_signature=[tf.TensorSpec([None], tf.string, name=argument)], autograph=False
+            )
+
+        caption = function(lambda image_bytes: self._caption(image_bytes), "image_bytes")  # one trace for two
+        default = {name: tf.constant([getattr(self._decoding, name)], kind) for name, kind in KNOBS.items()}
+        kinds = {name: tf.TensorSpec([None], kind, name=name) for name, kind in KNOBS.items()}
+
+        # Written out: TensorFlow takes a signature's names and defaults from those of a function's arguments.
+        def caption_with(
+            image_bytes,
+            beam=default["beam"],
+            groups=default["groups"],
+            diversity=default["diversity"],
+            max_length=default["max_length"],
+            min_length=default["min_length"],
+            length_penalty=default["length_penalty"],
+            block_ngram=default["block_ngram"],
+            temperature=default["temperature"],
+            top_k=default["top_k"],
+            top_p=default["top_p"],
+            seed=default["seed"],
+        ):
+            knobs = {k: v for k, v in locals().items() if k in KNOBS}
+            return self._caption_with(image_bytes, knobs)
+
+        return {
+            "serving_default": caption,
+            "decode": tf.function(
+                caption_with,
+                input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"), *kinds.values()],
+                autograph=False,
+            ),
+            "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
+            "evaluate": function(lambda image: caption(image), "image"),
+        }
+
+
+def export(captioner: Captioner, folder: str | Path, manifest: dict) -> None:
+    """Writes the SavedModel with its manifest and warm-up requests; `manifest` gains the digest of the weights."""
+    folder = Path(folder)
+    tf.saved_model.save(captioner, str(folder), signatures=captioner.signatures())
+    write_warmup(folder, warmup_pictures())
+    write_manifest(folder, {**manifest, "signatures": list(SIGNATURES), "digest": model_digest(folder)})

@@ -1,0 +1,188 @@
+"""A model in eight bits for LiteRT (TensorFlow Lite): a quarter the size of the SavedModel.
+
+    >>> convert(loading.load(folder), "small/1700000000", calibration=pictures)
+    >>> model = loading.load("small/1700000000")     # a LiteModel: captions as any exported model does
+    >>> model.caption([picture.data])
+
+Two files. `encoder.tflite` computes in integers throughout (Jacob et al., arXiv 1712.05877): the ranges of its
+activations come from calibration pictures, which should be some that the model was trained on. `decoder.tflite` is the
+whole search of `memefly.decoding`, loop and all, with weights in eight bits and activations in float32 ("dynamic
+range"): each word reads all of the network's weights once, so a quarter of the bytes is most of the time.
+
+TensorFlow Serving cannot serve these files; this project's own server and command line can. Pictures are decoded and
+resized by TensorFlow, as in the SavedModel. The search is that which the model was exported with; its knobs are fixed.
+
+Shapes: P pictures, K beams, T tokens, h x w positions, D feature channels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from memefly import images, text
+from memefly.decoding import DecodingConfig, dangling_ids, decode
+from memefly.encoders.standardize import Standardizer
+from memefly.errors import ModelError
+from memefly.exported.captioner import NO_SCORE, NOT_A_PICTURE
+from memefly.exported.manifest import files_digest, manifest_of_smaller, read_manifest, write_manifest
+from memefly.exported.parts import load_parts
+from memefly.exported.saved_model import Caption, ExportedModel
+from memefly.exported.warmup import warmup_pictures
+from memefly.networks import Network
+
+ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
+_LEAST_CALIBRATION = 20
+
+
+def convert(
+    model: ExportedModel,
+    folder: str | Path,
+    calibration: Sequence[bytes],
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Writes the eight-bit form of `model` to `folder`, whole or not at all.
+
+    `calibration`: encoded pictures fit for the graph. Raises `ModelError` where there are too few of them or `folder`
+    holds something.
+    """
+    if len(calibration) < _LEAST_CALIBRATION:
+        raise ModelError(
+            f"expected at least {_LEAST_CALIBRATION} pictures to calibrate with, got {len(calibration)}; give "
+            "some that the model was trained on"
+        )
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder} is not empty; export to a new folder")
+    parts = load_parts(model.folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / VOCABULARY).parent.mkdir(parents=True)
+    on_progress(f"encoder: calibrates with {len(calibration)} pictures")
+    (partial / ENCODER).write_bytes(_encoder(model, calibration))
+    on_progress("decoder: weights to eight bits")
+    decoding = DecodingConfig(**model.manifest["config"]["decoding"])
+    shape = tuple(model.manifest["encoder"]["feature_shape"])
+    search = search_of(parts.network, parts.standardizer, decoding, dangling_ids(parts.vocabulary), shape)
+    (partial / DECODER).write_bytes(search)
+    (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
+    manifest = manifest_of_smaller(model.manifest, "int8") | {"calibration": len(calibration)}
+    del manifest["signatures"]
+    write_manifest(partial, manifest | {"digest": files_digest(partial)})
+    folder.rmdir() if folder.exists() else None
+    os.replace(partial, folder)
+
+
+def _encoder(model: ExportedModel, calibration: Sequence[bytes]) -> bytes:
+    size = tuple(model.manifest["encoder"]["image_size"])
+
+    def ranges():
+        for data in calibration:
+            yield [images.preprocess(tf.constant(data), size)[tf.newaxis]]
+
+    # Float32 features in the place of float16: what rounds them is the last operation, which eight bits do anyway.
+    encode = model.encode
+    signature = tf.TensorSpec([1, *size, 3], tf.float32, name="pictures")
+    return _flatbuffer(
+        lambda pictures: {"features": tf.cast(encode(pictures), tf.float32)}, model.encoder_state, signature, ranges
+    )
+
+
+def search_of(
+    network: Network, standardizer: Standardizer, decoding: DecodingConfig, dangling, feature_shape: tuple[int, ...]
+) -> bytes:
+    """The whole search as a flatbuffer: `features` float32 (1, h, w, D) to `tokens` int32 (1, K, T) and `scores`
+    float32 (1, K). `dangling` as in `decode`."""
+
+    def search(features):
+        decoded = decode(network, standardizer(features), decoding, dangling)
+        return {"tokens": decoded.tokens, "scores": decoded.scores}
+
+    signature = tf.TensorSpec([1, *feature_shape], tf.float32, name="features")
+    return _flatbuffer(search, [network, standardizer], signature)
+
+
+def _flatbuffer(function: Callable, uses, signature: tf.TensorSpec, ranges: Callable | None = None) -> bytes:
+    module = tf.Module()  # one that holds the function and what it uses: without, the converter writes no signature
+    module.uses = uses
+    module.run = tf.function(function, input_signature=[signature], autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = ranges
+    return converter.convert()
+
+
+class LiteModel:
+    """An eight-bit model, loaded. One picture after the other goes through it, on `threads` threads."""
+
+    def __init__(self, folder: Path, threads: int | None = None):
+        self.folder, self.manifest = folder, read_manifest(folder)
+        threads = threads or os.cpu_count() or 1
+        try:
+            self._interpreters = [Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)]
+            self._encode, self._decode = (i.get_signature_runner() for i in self._interpreters)
+            self._vocabulary = text.Vocabulary.load(folder / VOCABULARY)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder} does not load as a LiteRT model: {error}") from error
+        size = tuple(self.manifest["encoder"]["image_size"])
+        self._one_at_a_time = threading.Lock()  # an interpreter has one set of tensors
+        self._pixels = tf.function(
+            lambda data: images.preprocess_each(data, size),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
+
+    def warm_up(self) -> None:
+        """One picture: there is but one batch size."""
+        self.predict([warmup_pictures()[0]])
+
+    def predict(self, image_bytes: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """As `serving_default` of the SavedModel answers: caption, score, captions, scores and error."""
+        pictures, fit = self._pixels(tf.constant(list(image_bytes), tf.string))
+        rows = [self._one(picture) if ok else None for picture, ok in zip(pictures.numpy(), fit.numpy())]
+        K = DecodingConfig(**self.manifest["config"]["decoding"]).beam
+        nothing = ([""] * K, np.full(K, NO_SCORE, np.float32))
+        captions, scores = zip(*(row or nothing for row in rows)) if rows else ([], [])
+        captions = np.array([[c.encode() for c in row] for row in captions], object).reshape(len(rows), K)
+        scores = np.array(scores, np.float32).reshape(len(rows), K)
+        errors = np.array([b"" if ok else NOT_A_PICTURE.encode() for ok in fit.numpy()], object)
+        return {
+            "caption": captions[:, 0],
+            "score": scores[:, 0],
+            "captions": captions,
+            "scores": scores,
+            "error": errors,
+        }
+
+    def _one(self, picture: np.ndarray) -> tuple[list[str], np.ndarray]:
+        with self._one_at_a_time:
+            features = self._encode(pictures=picture[np.newaxis])["features"]
+            found = self._decode(features=features)
+        scores = found["scores"][0]
+        captions = [self._vocabulary.decode(ids) if s > -1e6 else "" for ids, s in zip(found["tokens"][0], scores)]
+        return captions, scores
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
+        """The K best captions of every picture, best first. Raises `ModelError` where a knob is not as exported."""
+        configured = self.manifest["config"]["decoding"]
+        changed = sorted(name for name, value in knobs.items() if value != configured.get(name))
+        if changed:
+            raise ModelError(
+                f"{self.folder} is an eight-bit model, whose search is fixed ({configured}); {', '.join(changed)} "
+                "cannot be set. Use the model it was made of, or one exported with another `decoding`"
+            )
+        captions = []
+        for start in range(0, len(image_bytes), batch_size):
+            out = self.predict(image_bytes[start : start + batch_size])
+            captions += [
+                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
+                for row in zip(out["captions"], out["scores"])
+            ]
+        return captions

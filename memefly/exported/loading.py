@@ -1,0 +1,25 @@
+"""An exported model of either kind, read back.
+
+>>> model = load("root/serving/captioner")      # its newest version
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memefly.exported.manifest import newest_version, read_manifest
+from memefly.exported.saved_model import ExportedModel
+
+if TYPE_CHECKING:
+    from memefly.exported.lite import LiteModel
+
+
+def load(folder: str | Path) -> ExportedModel | LiteModel:
+    """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
+    version = newest_version(folder)
+    if read_manifest(version).get("precision") == "int8":
+        from memefly.exported.lite import LiteModel
+
+        return LiteModel(version)
+    return ExportedModel(version)

@@ -1,0 +1,44 @@
+"""What an exported model is made of, behind its encoder: for what no signature offers.
+
+>>> load_parts("root/serving/captioner").network.config.units
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from memefly import networks, text
+from memefly.encoders.standardize import Standardizer
+from memefly.errors import ModelError
+from memefly.exported.manifest import MANIFEST, newest_version, read_manifest
+from memefly.networks import Network, NetworkConfig
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an exported model is made of, behind its encoder: for measurements that no signature offers."""
+
+    network: Network
+    standardizer: Standardizer
+    vocabulary: text.Vocabulary
+
+
+def load_parts(folder: str | Path) -> Parts:
+    """The network, standardizer and vocabulary of an exported model, with its weights. Raises `ModelError`."""
+    folder = newest_version(folder)
+    manifest = read_manifest(folder)
+    vocabulary = text.Vocabulary.load(next((folder / "assets").iterdir()))
+    shape = tuple(manifest["encoder"]["feature_shape"])
+    network = networks.build(NetworkConfig(**manifest["config"]["network"]), len(vocabulary), shape, seed=0)
+    standardizer = Standardizer(np.zeros(shape[-1], np.float32), np.ones(shape[-1], np.float32))
+    checkpoint = tf.train.Checkpoint(network=network, standardizer=standardizer)
+    try:
+        status = checkpoint.read(str(folder / "variables" / "variables"))
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, tf.errors.OpError) as error:
+        raise ModelError(f"the weights in {folder} are not those of its {MANIFEST}: {error}") from error
+    return Parts(network, standardizer, vocabulary)

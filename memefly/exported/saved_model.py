@@ -1,0 +1,131 @@
+"""A SavedModel of ours, loaded: what a client of TensorFlow Serving would see, in this process.
+
+>>> ExportedModel(newest_version("root/serving/captioner")).caption([picture.data])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from pydantic import ValidationError
+
+from memefly import text
+from memefly.decoding import KNOBS, DecodingConfig
+from memefly.errors import ModelError
+from memefly.exported.manifest import SIGNATURES, read_manifest
+from memefly.exported.warmup import read_warmup
+
+
+@dataclass(frozen=True)
+class Caption:
+    text: str
+    score: float
+
+
+class ExportedModel:
+    """A loaded SavedModel; what a client of TensorFlow Serving would see, in this process."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.manifest = folder, read_manifest(folder)
+        try:
+            self._loaded = tf.saved_model.load(str(folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"{folder} does not load as a SavedModel: {error}") from error
+        missing = [name for name in SIGNATURES if name not in self._loaded.signatures]
+        if missing:
+            raise ModelError(f"{folder} lacks the signatures {missing}; it has {sorted(self._loaded.signatures)}")
+
+    def warm_up(self) -> None:
+        """Replays the warm-up requests that are stored with the model, as TensorFlow Serving does when it loads it."""
+        for batch in read_warmup(self.folder):
+            self.predict(batch)
+
+    def predict(self, image_bytes: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Raw `serving_default` on encoded pictures fit for the graph (see `memefly.images.canonical`)."""
+        signature = self._loaded.signatures["serving_default"]
+        return {k: v.numpy() for k, v in signature(image_bytes=tf.constant(list(image_bytes), tf.string)).items()}
+
+    def decode(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
+        """Raw `decode`: `knobs` holds a value for all pictures, or one a picture; the rest is as in `memefly.json`.
+
+        Raises `ModelError` where a knob is unknown or its value cannot be.
+        """
+        self._check(knobs)
+        configured = self.manifest["config"]["decoding"]
+        values = {name: np.atleast_1d(knobs.get(name, configured[name])) for name in KNOBS}
+        inputs = {
+            name: tf.constant(np.broadcast_to(value, [len(image_bytes)]), KNOBS[name]) for name, value in values.items()
+        }
+        out = self._loaded.signatures["decode"](image_bytes=tf.constant(list(image_bytes), tf.string), **inputs)
+        return {k: v.numpy() for k, v in out.items()}
+
+    def explain(self, image_bytes: Sequence[bytes]) -> list[tuple[list[str], np.ndarray]]:
+        """Of every picture the words of its caption, and where the network looked for each: float32 (words, h, w), of
+        sum 1 over the picture."""
+        out = self._loaded.signatures["explain"](image_bytes=tf.constant(list(image_bytes), tf.string))
+        found = []
+        for row, alphas in zip(out["tokens"].numpy(), out["alphas"].numpy()):
+            words = [word.decode("utf-8") for word in row if word and word.decode("utf-8") != text.END]
+            found.append((words, alphas[: len(words)]))
+        return found
+
+    def _check(self, knobs: dict) -> None:
+        configured = self.manifest["config"]["decoding"]
+        unknown = sorted(set(knobs) - set(KNOBS))
+        if unknown:
+            raise ModelError(f"no such knobs of decoding: {unknown}; known are {sorted(KNOBS)}")
+        longest = int(np.max(knobs.get("max_length", 0)))
+        if longest > configured["max_length"]:
+            raise ModelError(
+                f"max_length is {longest}, but the model was exported for {configured['max_length']} tokens; export it "
+                "with a larger decoding.max_length"
+            )
+        lists = {name: np.atleast_1d(value) for name, value in knobs.items()}
+        for i in range(max((len(v) for v in lists.values()), default=0)):
+            one = {name: v[i % len(v)].item() for name, v in lists.items()}
+            try:
+                DecodingConfig(**{**configured, **one})
+            except ValidationError as error:
+                said = "; ".join(
+                    f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors()
+                )
+                raise ModelError(f"decoding cannot do that: {said}") from None
+
+    @property
+    def encode(self) -> tf.types.experimental.ConcreteFunction:
+        """The encoder alone, as a graph: pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D).
+        Raises `ModelError` where the model was exported without it."""
+        functions = getattr(getattr(self._loaded, "encode", None), "concrete_functions", None)
+        if not functions:
+            raise ModelError(f"{self.folder} was exported by an older memefly, without its encoder apart; run it again")
+        return functions[0]
+
+    @property
+    def encoder_state(self):
+        """What holds the variables of `encode`."""
+        return self._loaded.encoder_state
+
+    def features(self, image_bytes: Sequence[bytes], batch_size: int = 16) -> np.ndarray:
+        """What the model's encoder makes of pictures: float16 (B, h, w, D)."""
+        self.encode  # noqa: B018 - models without it answered with one tensor
+        batches = range(0, len(image_bytes), batch_size)
+        return np.concatenate([self._loaded.features(tf.constant(image_bytes[i : i + batch_size]))[0] for i in batches])
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
+        """The K best captions of every picture, best first; `knobs` as in `decode`, one value for all pictures.
+
+        Places that hold no caption are left out.
+        """
+        captions = []
+        for start in range(0, len(image_bytes), batch_size):
+            batch = image_bytes[start : start + batch_size]
+            out = self.decode(batch, knobs) if knobs else self.predict(batch)
+            captions += [
+                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
+                for row in zip(out["captions"], out["scores"])
+            ]
+        return captions

@@ -1,0 +1,68 @@
+"""What a caption network is: its configuration, and what decoders, training and export may ask of it.
+
+>>> NetworkConfig(kind="merge", units=512)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class NetworkConfig(BaseModel):
+    """Kind and sizes of a caption network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["attention", "par_inject", "merge"] = Field(
+        "attention", description="Show, Attend and Tell (1502.03044), or where to put the picture (1703.09137)"
+    )
+    cell: Literal["gru", "lstm"] = Field("gru", description="gru: a quarter less work a word")
+    embedding: int = Field(256, ge=1, description="width of a word")
+    units: int = Field(256, ge=1, description="width of the recurrent state")
+    attention: Literal["additive", "dot"] = Field(
+        "additive", description="how positions are scored (1409.0473, 1508.04025)"
+    )
+    attention_units: int = Field(256, ge=1, description="width of the attention's keys and values, over all heads")
+    heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762)")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
+    tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
+    members: int = Field(1, ge=1, le=16, description="networks that choose each word together (1609.06647)")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> NetworkConfig:
+        if self.attention == "additive" and self.heads != 1:
+            raise ValueError(f"additive attention has one head, heads is {self.heads}; set network.attention=dot")
+        if self.attention_units % self.heads:
+            raise ValueError(f"attention_units is {self.attention_units}, which {self.heads} heads do not divide")
+        return self
+
+
+class Network(Protocol):
+    """What a caption network offers.
+
+    Shapes: P pictures, C captions a picture, B = P * C captions, L = h * w positions, T tokens, V words.
+    """
+
+    vocabulary_size: int
+    positions: int  # L, of alphas
+    attends: bool  # whether alphas are the network's own, or uniform
+
+    def encode(self, features: tf.Tensor) -> tuple:
+        """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture)."""
+
+    def step(self, memory, state, token: tf.Tensor) -> tuple[tf.Tensor, tuple, tf.Tensor]:
+        """The last token int (B,) to logits (B, V) of the next one, the new state, and alphas (B, L)."""
+
+    def teacher_forced(
+        self, features: tf.Tensor, tokens: tf.Tensor, *, fed: tf.Tensor | None, training: bool, noise
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """All steps at once: features (P, h, w, D) and tokens (P, C, T) to the logits of every token that is not
+        padding, float32 (real tokens, V) in row-major order of `tokens[..., 1:]`, and alphas (B, T - 1, L), zero
+        where there is no token. Fastest where a picture's longest captions come first.
+        `fed` (P, C, T), where given, is what is read in the place of `tokens`; what is predicted stays. `noise` is a
+        pair of integers that seeds dropout."""

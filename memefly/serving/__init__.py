@@ -1,0 +1,1 @@
+"""Serving: which version is live, and the web service that answers."""

@@ -1,0 +1,224 @@
+"""The HTTP interface.
+
+    POST /v1/captions      pictures as multipart/form-data (any field, several of them) or one as the body itself; knobs
+                           of decoding as query parameters (?beam=5&temperature=0.8&seed=7)
+    GET  /healthz          200 while the process answers
+    GET  /readyz           200 while there is a model that answers, else 503
+    GET  /metrics          Prometheus
+
+    curl --data-binary @cat.jpg localhost:8000/v1/captions
+    {"results": [{"name": "picture", "captions": [{"caption": "a cat on a mat", "score": -0.41}]}]}
+
+Each picture is checked and, where TensorFlow does not read it as it is (WebP, CMYK, 16-bit, EXIF-rotated, animated),
+written anew before it meets others in a batch. One that cannot be read has an `error` with a `reason` of
+`memefly.images.REASONS` in the place of `captions`; the others have their captions.
+
+Status: 200 at least one picture has captions; 422 none of them could be read; 400 wrong use; 413 too many or too large;
+503 no model, or too many pictures wait (with Retry-After). Errors are {"error": {"reason": …, "detail": …}}.
+
+What a request can cost is bounded: its bytes, while they arrive; its pictures; the pictures that wait, over all
+requests; and those that are decoded at once, since a small file may hold many pixels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import anyio
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from memefly import images
+from memefly.decoding import KNOBS, DecodingConfig
+from memefly.errors import BackendError, BusyError, ModelError, PictureError
+from memefly.serving.backends import Backend
+
+MAX_PICTURES = 16
+MAX_BYTES = 20 << 20  # of a request's body
+MAX_PIXELS = 25_000_000  # of a picture; each is held decoded, twice, while it is checked
+MAX_WAITING = 64  # pictures, over all requests
+_DECODED_AT_ONCE = 2
+
+
+class _Metrics:
+    def __init__(self, registry: CollectorRegistry):
+        self.pictures = Counter("memefly_pictures", "Pictures by what came of them", ["outcome"], registry=registry)
+        self.seconds = Histogram(
+            "memefly_request_seconds",
+            "Seconds from a request's arrival to its answer",
+            ["status"],
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
+            registry=registry,
+        )
+        self.ready = Gauge("memefly_ready", "1 while there is a model that answers", registry=registry)
+
+
+def create_app(backend: Backend) -> Starlette:
+    """The service over a backend, which is closed with it."""
+    registry = CollectorRegistry()
+    metrics = _Metrics(registry)
+    waiting = 0
+    # Of their own, so that pictures which wait take no thread from the probes.
+    decoding, asking = anyio.CapacityLimiter(_DECODED_AT_ONCE), anyio.CapacityLimiter(MAX_WAITING)
+
+    async def captions(request: Request) -> Response:
+        started, status = time.perf_counter(), 500
+        try:
+            response = await answer(request)
+            status = response.status_code
+        except HTTPException as error:
+            status = error.status_code
+            raise
+        finally:
+            metrics.seconds.labels(str(status)).observe(time.perf_counter() - started)
+        return response
+
+    async def answer(request: Request) -> Response:
+        nonlocal waiting
+        knobs = _knobs(request)
+        pictures = await _pictures(Request(request.scope, _counted(request.receive)))
+        if waiting + len(pictures) > MAX_WAITING:
+            detail = f"{waiting} pictures are waiting already; try again in a moment"
+            raise HTTPException(503, ("busy", detail), {"Retry-After": "1"})
+        waiting += len(pictures)
+        try:
+            return await caption_all(pictures, knobs)
+        finally:
+            waiting -= len(pictures)
+
+    async def caption_all(pictures: list[tuple[str, bytes]], knobs: dict[str, float]) -> Response:
+        async def one(name: str, data: bytes) -> dict:
+            try:
+                picture = await anyio.to_thread.run_sync(images.canonical, data, MAX_PIXELS, limiter=decoding)
+                found = await anyio.to_thread.run_sync(backend.caption, picture.data, knobs, limiter=asking)
+            except PictureError as error:
+                metrics.pictures.labels(error.reason).inc()
+                return {"name": name, "error": {"reason": error.reason, "detail": str(error)}}
+            metrics.pictures.labels("captioned").inc()
+            return {"name": name, "captions": [{"caption": c.text, "score": round(c.score, 4)} for c in found]}
+
+        try:
+            # All of them end before the answer: none is left behind that nobody counts.
+            results = await asyncio.gather(*(one(name, data) for name, data in pictures), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        except ModelError as error:
+            raise HTTPException(400, ("bad_knob", str(error))) from error
+        except BusyError as error:
+            raise HTTPException(503, ("busy", str(error)), {"Retry-After": "1"}) from error
+        except BackendError as error:
+            raise HTTPException(503, ("no_model", str(error)), {"Retry-After": "5"}) from error
+        done = any("captions" in result for result in results)
+        return JSONResponse({"results": results}, 200 if done else 422)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        status = await anyio.to_thread.run_sync(backend.status)
+        metrics.ready.set(status.ready)
+        content = {"ready": status.ready, "version": status.version, "detail": status.detail}
+        return JSONResponse(content, 200 if status.ready else 503)
+
+    async def prometheus(request: Request) -> Response:
+        return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette):
+        yield
+        await anyio.to_thread.run_sync(backend.close)
+
+    return Starlette(
+        routes=[
+            Route("/v1/captions", captions, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", prometheus),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    reason, detail = error.detail if isinstance(error.detail, tuple) else ("wrong_use", error.detail)
+    return JSONResponse({"error": {"reason": reason, "detail": detail}}, error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Starlette logs the error itself; clients hear no more than that there was one."""
+    detail = "something went wrong in the server; its log says what"
+    return JSONResponse({"error": {"reason": "failed", "detail": detail}}, 500)
+
+
+def _counted(receive):
+    """`receive` that ends a request whose body grows beyond `MAX_BYTES`, whatever its header says."""
+    total = 0
+
+    async def counted():
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_BYTES:
+            raise _too_large()
+        return message
+
+    return counted
+
+
+def _knobs(request: Request) -> dict[str, float]:
+    """Each within what `DecodingConfig` allows, whatever the model's own values of the others are."""
+    knobs: dict[str, float] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in KNOBS:
+            raise HTTPException(400, ("bad_knob", f"no such knob of decoding: {name}; known are {', '.join(KNOBS)}"))
+        try:
+            knobs[name] = int(value) if KNOBS[name].is_integer else float(value)
+        except ValueError:
+            kind = "a whole number" if KNOBS[name].is_integer else "a number"
+            raise HTTPException(400, ("bad_knob", f"{name} takes {kind}, got {value!r}")) from None
+    try:
+        DecodingConfig(**knobs)
+    except ValidationError as error:
+        # Whether knobs agree with each other is for the model to say, which knows its own values of the others.
+        wrong = [e for e in error.errors() if e["loc"]]
+        if wrong:
+            detail = f"{wrong[0]['loc'][0]}: {wrong[0]['msg']}"
+            raise HTTPException(400, ("bad_knob", detail)) from None
+    return knobs
+
+
+async def _pictures(request: Request) -> list[tuple[str, bytes]]:
+    """Names and bytes, whichever way they came."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BYTES:
+        raise _too_large()
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        try:
+            async with request.form(max_files=MAX_PICTURES, max_fields=MAX_PICTURES) as form:
+                uploads = [value for _, value in form.multi_items() if not isinstance(value, str)]
+                pictures = [(upload.filename or "picture", await upload.read()) for upload in uploads]
+        except HTTPException as error:
+            if error.status_code == 400 and "Too many" in str(error.detail):
+                raise HTTPException(413, ("too_many", f"a request may have {MAX_PICTURES} pictures")) from None
+            raise
+    else:
+        body = await request.body()
+        pictures = [("picture", body)] if body else []
+    if not pictures:
+        raise HTTPException(
+            400, ("no_picture", "expected a picture as the body, or pictures as multipart/form-data; got none")
+        )
+    return pictures
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, ("too_large", f"a request may have {MAX_BYTES:,} bytes at most"))

@@ -1,0 +1,118 @@
+"""What a node did and left behind, as ML Metadata and its artifacts have it, into the run's summary.
+
+>>> state, outputs = outcome(connection, launched)
+>>> collect("Evaluator", state, outputs, summary, home)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from components.caption_example_gen import executor as example_gen
+from components.caption_metrics import evaluation as evaluations
+from components.caption_metrics.names import BASELINE
+from components.caption_trainer.training import CHECKPOINTS, HISTORY
+from components.serving_validator.executor import REASON
+from components.tracking.executor import GALLERY
+from pipeline.summary import RunSummary
+
+_STATES = {
+    metadata_store_pb2.Execution.COMPLETE: "ran",
+    metadata_store_pb2.Execution.CACHED: "cached",
+    metadata_store_pb2.Execution.FAILED: "failed",
+}
+
+
+def outcome(connection, info) -> tuple[str, dict[str, list]]:
+    """State of an execution and its output artifacts, by key, as ML Metadata has them."""
+    if info is None or not info.execution_id:
+        return "ran", {}
+    with metadata.Metadata(connection) as handle:
+        (execution,) = handle.store.get_executions_by_id([info.execution_id])
+        events = handle.store.get_events_by_execution_ids([info.execution_id])
+        output = metadata_store_pb2.Event.OUTPUT
+        keys = {event.artifact_id: event.path.steps[0].key for event in events if event.type == output}
+        artifacts: dict[str, list] = {}
+        for artifact in handle.store.get_artifacts_by_id(list(keys)):
+            artifacts.setdefault(keys[artifact.id], []).append(artifact)
+    return _STATES.get(execution.last_known_state, "failed"), artifacts
+
+
+def collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary, home: Path) -> None:
+    """Takes from a node's outputs what the summary tells."""
+
+    def of(key: str, prop: str):
+        value = outputs[key][0].custom_properties.get(prop)
+        return getattr(value, value.WhichOneof("value")) if value is not None else None
+
+    if name == "CaptionExampleGen":
+        quarantine = Path(outputs["quarantine"][0].uri)
+        summary.data |= json.loads((quarantine / example_gen.SUMMARY).read_text(encoding="utf-8"))
+        shutil.copy(quarantine / example_gen.QUARANTINE, home / "runs" / summary.run_id / example_gen.QUARANTINE)
+    elif name == "StatisticsGen":
+        summary.data["statistics"] = _statistics(Path(outputs["statistics"][0].uri))
+    elif name == "ImageFeatures":
+        computed, reused = int(of("features", "computed")), int(of("features", "reused"))
+        if state == "cached":
+            computed, reused = 0, computed + reused
+        summary.features = {"computed": computed, "reused": reused}
+    elif name == "Trainer":
+        trained = Path(outputs["model_run"][0].uri)
+        shutil.copy(trained / HISTORY, home / "runs" / summary.run_id)
+        _forget(home / "checkpoints", trained / CHECKPOINTS)
+    elif name == "Tracking":
+        shutil.copy(Path(outputs["gallery"][0].uri) / GALLERY, home / "runs" / summary.run_id)
+    elif name == "Evaluator":
+        folder = outputs["evaluation"][0].uri
+        summary.metrics = evaluations.read_metrics(folder)
+        summary.intervals = evaluations.read_intervals(folder)
+        summary.baseline = evaluations.read_metrics(folder, BASELINE) or None
+        summary.changes = evaluations.read_changes(folder)
+        summary.slices = evaluations.read_slices(folder)
+        decisions = evaluations.read_decisions(folder)
+        summary.decisions = [asdict(decision) for decision in decisions]
+        summary.gate += [decision.reason for decision in decisions if not decision.passed]
+        # ServingValidator may have come before, and what it refused stays refused.
+        summary.blessed = of("blessing", "blessed") == 1 and not summary.gate
+    elif name == "ServingValidator":
+        if of("blessing", "blessed") != 1:
+            summary.blessed = False
+            summary.gate.append(f"serving: {of('blessing', REASON)}")
+    elif name == "VersionPusher" and of("pushed_model", "pushed") == 1:
+        summary.pushed = of("pushed_model", "pushed_destination")
+
+
+def _forget(checkpoints: Path, named: Path) -> None:
+    """Removes the checkpoints of a training whose model is an artifact now. Another that was stopped keeps its own."""
+    if named.is_file():
+        shutil.rmtree(checkpoints / named.read_text(encoding="utf-8"), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        checkpoints.rmdir()  # where it is empty
+
+
+def _statistics(folder: Path) -> dict[str, dict]:
+    """By split, what TFDV counted: captions a picture, different captions, the commonest of them, and groups."""
+    found = {}
+    for path in sorted(folder.glob("Split-*/FeatureStats.pb")):
+        dataset = tfdv.load_stats_binary(str(path)).datasets[0]
+        if not dataset.num_examples:  # which the validator says better
+            continue
+        by_name = {feature.path.step[0]: feature for feature in dataset.features}
+        captions, group = by_name["captions"].string_stats, by_name["group"].string_stats
+        values = captions.common_stats
+        found[path.parent.name.removeprefix("Split-")] = {
+            "captions_per_picture": [int(values.min_num_values), values.avg_num_values, int(values.max_num_values)],
+            "different_captions": int(captions.unique),
+            "characters": captions.avg_length,
+            "commonest": [[top.value, int(top.frequency)] for top in captions.top_values[:5]],
+            "groups": 0 if group.unique == 1 and not group.top_values[0].value else int(group.unique),
+        }
+    return found

@@ -1,0 +1,85 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from memefly.commands import main as cli
+from pipeline import command
+
+HOME = Path(__file__).parents[2]
+COMMANDS = ("sample", "import", "run", "sweep", "caption", "export", "promote", "rollback", "serve", "report")
+
+
+def memefly(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.command", *arguments], capture_output=True, text=True, cwd=HOME
+    )
+
+
+def test_help_lists_the_commands_and_loads_nothing_heavy():
+    done = memefly("--help")
+    assert done.returncode == 0
+    assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in COMMANDS)
+    assert "exit status: 0 done" in done.stdout
+    code = (
+        "import sys\nfrom pipeline import command\ntry:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert not {'tensorflow', 'tfx', 'numpy', 'pydantic', 'wandb'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HOME, capture_output=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_and_is_in_the_readme(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main([name, "--help"])
+    assert stopped.value.code == 0
+    assert f"memefly {name}" in capsys.readouterr().out.partition("examples:")[2]
+    assert f"memefly {name}" in (HOME / "README.md").read_text(encoding="utf-8")
+
+
+def test_wrong_use_is_2():
+    assert memefly().returncode == 2
+    assert memefly("sample", "/tmp/x", "--images", "0").returncode == 2
+    assert "expected a whole number from 1" in memefly("sample", "/tmp/x", "--images", "0").stderr
+
+
+def test_sample_and_a_folder_that_is_taken(tmp_path, capsys):
+    assert cli.main(["sample", str(tmp_path / "s"), "--images", "3"]) == 0
+    assert "3 memes with 15 captions" in capsys.readouterr().out
+    assert cli.main(["sample", str(tmp_path / "s"), "--images", "3"]) == 2
+    assert "already there and not empty" in capsys.readouterr().err
+
+
+def test_import_of_what_is_not_there(tmp_path, capsys):
+    assert cli.main(["import", "flickr8k", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "is not Flickr8k as its authors give it out" in capsys.readouterr().err
+
+
+def test_import_takes_no_share_of_what_has_none(tmp_path, capsys):
+    command = ["import", "memefly", str(tmp_path), "--out", str(tmp_path / "o"), "--val", "0.1"]
+    assert cli.main(command) == 2
+    assert "--val is for flickr8k" in capsys.readouterr().err
+
+
+def test_caption_without_a_model(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert cli.main(["caption", "--model", str(tmp_path), str(tmp_path / "a.png")]) == 2
+    assert "is not a model of memefly" in capsys.readouterr().err
+
+
+def test_report_without_a_run(tmp_path, capsys):
+    assert cli.main(["report", "--root", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # imports TFX
+def test_run_reports_what_is_wrong_and_returns_2(tmp_path):
+    done = memefly("run", "--data", str(tmp_path), "--root", str(tmp_path / "r"), "--set", "training.epoch=3")
+    assert done.returncode == 2
+    assert "training.epoch is no key; known are epochs, max_steps" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads("[]") == list((tmp_path / "r" / "runs").glob("*"))

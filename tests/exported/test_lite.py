@@ -1,0 +1,93 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from memefly import networks, text
+from memefly.decoding import DecodingConfig, decode
+from memefly.encoders.standardize import Standardizer
+from memefly.errors import ModelError
+from memefly.exported import lite, loading
+from memefly.exported.manifest import read_manifest
+from memefly.networks import NetworkConfig
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(exported):
+    return loading.load(exported)
+
+
+@pytest.fixture(scope="module")
+def small(model, pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "1700000000"
+    lite.convert(model, folder, pictures[:30])
+    return folder
+
+
+def test_it_says_nearly_what_the_model_says(model, small, pictures):
+    """The likeliest captions of pictures it was not calibrated with; most words, and the scores."""
+    ours, theirs = loading.load(small).caption(pictures[30:]), model.caption(pictures[30:])
+    assert len({row[0].text for row in theirs}) > 3, "a model that says one thing to everything would prove nothing"
+    same = [a[0].text == b[0].text for a, b in zip(ours, theirs)]
+    assert np.mean(same) > 0.7
+    scores = [[row[0].score for row in rows] for rows in (ours, theirs)]
+    assert np.abs(np.subtract(*scores)).mean() < 0.1 * np.abs(scores[1]).mean()
+
+
+def test_the_search_is_that_of_the_model(model, small, pictures):
+    """On the same features, eight-bit weights apart: all hypotheses, best first, each within the length it may have."""
+    lite_model = loading.load(small)
+    out = lite_model.predict(pictures[:5])
+    expected = model.predict(pictures[:5])
+    assert {k: (v.shape, v.dtype) for k, v in out.items()} == {k: (v.shape, v.dtype) for k, v in expected.items()}
+    assert (np.diff(out["scores"], axis=1) <= 0).all()
+    assert all(0 < len(text.tokenize(c.decode())) <= 6 for row in out["captions"] for c in row)
+
+
+def test_an_ensemble_is_searched_as_in_the_graph():
+    """Weights of matrices so small stay float32: the same captions, the same scores."""
+    config = NetworkConfig(members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
+    network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
+    for member in network.members:
+        member.words.kernel.assign(8 * member.words.kernel)  # so that words differ
+    decoding = DecodingConfig(beam=3, max_length=6)
+    interpreter = lite.Interpreter(model_content=lite.search_of(network, standardizer, decoding, [], (2, 3, 5)))
+    search = interpreter.get_signature_runner()
+    for seed in range(5):
+        features = np.random.default_rng(seed).standard_normal((1, 2, 3, 5)).astype(np.float32)
+        found, expected = search(features=features), decode(network, standardizer(features), decoding)
+        np.testing.assert_array_equal(found["tokens"], expected.tokens)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
+
+
+def test_a_bad_picture_gets_an_error_of_its_own(small, pictures):
+    out = loading.load(small).predict([b"no picture", pictures[0]])
+    assert out["caption"][0] == b"" and out["score"][0] < -1e6 and b"JPEG" in out["error"][0]
+    assert out["caption"][1] == loading.load(small).predict(pictures[:1])["caption"][0] and out["error"][1] == b""
+    assert loading.load(small).predict([])["captions"].shape == (0, 3)
+
+
+def test_a_quarter_of_the_size(model, small):
+    """Of the weights; the rest of a model so small is its graph."""
+    variables = sum(p.stat().st_size for p in (model.folder / "variables").iterdir())
+    assert (small / lite.ENCODER).stat().st_size < variables
+    manifest = read_manifest(small)
+    assert manifest["precision"] == "int8" and manifest["of"] == model.manifest["digest"]
+    assert manifest["digest"] != manifest["of"]
+
+
+def test_what_is_refused(model, small, pictures, tmp_path):
+    with pytest.raises(ModelError, match="at least 20 pictures"):
+        lite.convert(model, tmp_path / "few", pictures[:3])
+    with pytest.raises(ModelError, match="not empty"):
+        lite.convert(model, small, pictures[:30])
+    with pytest.raises(ModelError, match="beam cannot be set"):
+        loading.load(small).caption(pictures[:1], beam=5)
+    assert loading.load(small).caption(pictures[:1], beam=3)  # as it is anyway
+    broken = shutil.copytree(small, tmp_path / "broken")
+    (broken / lite.DECODER).write_bytes(b"broken")
+    with pytest.raises(ModelError, match="does not load as a LiteRT model"):
+        loading.load(broken)
+    assert not (tmp_path / "few").exists()

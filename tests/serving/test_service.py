@@ -1,0 +1,269 @@
+import asyncio
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from memefly.errors import BackendError, BusyError, ModelError, PictureError
+from memefly.exported.saved_model import Caption
+from memefly.serving.backends import Status
+from memefly.serving.batching import Batcher
+from memefly.serving.service import MAX_BYTES, MAX_PICTURES, create_app
+
+
+def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, (200, 10, 10)).save(out, format=format, **options)
+    return out.getvalue()
+
+
+class Told:
+    """A backend that says what it was asked."""
+
+    def __init__(self, raises: Exception | None = None):
+        self.raises, self.asked, self.closed = raises, [], False
+
+    def caption(self, data, knobs):
+        if self.raises:
+            raise self.raises
+        self.asked.append((data[:4], knobs))
+        return [Caption("a red square", -0.12345), Caption("red", -2.0)]
+
+    def status(self):
+        return Status(self.raises is None, 7, "told")
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def backend():
+    return Told()
+
+
+@pytest.fixture
+def client(backend):
+    with TestClient(create_app(backend)) as client:
+        yield client
+    assert backend.closed
+
+
+CAPTIONS = [{"caption": "a red square", "score": -0.1235}, {"caption": "red", "score": -2.0}]
+
+
+def test_a_picture_as_the_body(client, backend):
+    answer = client.post("/v1/captions?beam=5&temperature=0.5", content=picture())
+    assert answer.status_code == 200
+    assert answer.json() == {"results": [{"name": "picture", "captions": CAPTIONS}]}
+    assert backend.asked == [(b"\x89PNG", {"beam": 5, "temperature": 0.5})]
+
+
+def test_several_pictures_and_what_is_none(client, backend):
+    """A WebP is written anew as PNG before the model sees it; what cannot be read is told beside the others."""
+    files = [
+        ("a", ("cat.jpg", picture("JPEG"))),
+        ("b", ("dog.webp", picture("WEBP"))),
+        ("c", ("cut.png", picture()[:40])),
+        ("d", ("empty.png", b"")),
+    ]
+    results = client.post("/v1/captions", files=files).json()["results"]
+    assert [r["name"] for r in results] == ["cat.jpg", "dog.webp", "cut.png", "empty.png"]
+    assert results[0]["captions"] == results[1]["captions"] == CAPTIONS
+    assert results[2]["error"]["reason"] in ("truncated", "not_a_picture")
+    assert results[3]["error"]["reason"] == "empty_file"
+    assert sorted(start for start, _ in backend.asked) == [b"\x89PNG", b"\xff\xd8\xff\xe0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "reason"),
+    [
+        ("/v1/captions", b"no picture", 422, None),
+        ("/v1/captions", b"", 400, "no_picture"),
+        ("/v1/captions?beams=2", picture(), 400, "bad_knob"),
+        ("/v1/captions?beam=two", picture(), 400, "bad_knob"),
+        ("/v1/captions?beam=100000", picture(), 400, "bad_knob"),
+        ("/v1/captions?groups=0", picture(), 400, "bad_knob"),
+        ("/v1/captions?temperature=nan", picture(), 400, "bad_knob"),
+        ("/v1/captions?top_k=-1", picture(), 400, "bad_knob"),
+        ("/v1/captions", bytes(MAX_BYTES + 1), 413, "too_large"),
+    ],
+)
+def test_wrong_use(client, path, content, status, reason):
+    answer = client.post(path, content=content)
+    assert answer.status_code == status
+    if reason:
+        assert answer.json()["error"]["reason"] == reason and answer.json()["error"]["detail"]
+
+
+def test_knobs_agree_with_the_model_and_not_with_our_defaults(client, backend):
+    assert client.post("/v1/captions?groups=4", content=picture()).status_code == 200
+    assert backend.asked == [(b"\x89PNG", {"groups": 4})]
+
+
+def test_what_a_request_may_cost(client, backend):
+    many = [("a", (f"{i}.png", picture())) for i in range(MAX_PICTURES + 1)]
+    answer = client.post("/v1/captions", files=many)
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_many")
+
+    def endless():  # chunked: no header says how long it is
+        for _ in range(2 * MAX_BYTES // (1 << 20)):
+            yield bytes(1 << 20)
+
+    for headers in ({}, {"content-type": "multipart/form-data; boundary=b"}):
+        answer = client.post("/v1/captions", content=endless(), headers=headers)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_large")
+    wide = client.post("/v1/captions", content=picture(size=(30_000, 1000)))
+    assert wide.json()["results"][0]["error"]["reason"] == "too_large"
+    assert backend.asked == []
+
+
+def test_those_who_would_wait_too_long_are_turned_away(monkeypatch):
+    """One picture is with the model; the next is refused at once, and the probes answer meanwhile."""
+    monkeypatch.setattr("memefly.serving.service.MAX_WAITING", 1)
+    backend, go, entered = Told(), threading.Event(), threading.Event()
+    caption = backend.caption
+    backend.caption = lambda *arguments: (entered.set(), go.wait(10), caption(*arguments))[-1]
+
+    async def both():
+        transport = httpx.ASGITransport(create_app(backend))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            first = asyncio.create_task(client.post("/v1/captions", content=picture()))
+            assert await asyncio.to_thread(entered.wait, 10)
+            second = await client.post("/v1/captions", content=picture())
+            ready = await client.get("/readyz")
+            go.set()
+            return (
+                (await first).status_code,
+                second,
+                ready.status_code,
+                await client.post("/v1/captions", content=picture()),
+            )
+
+    first, second, ready, third = asyncio.run(both())
+    assert (first, second.status_code, ready, third.status_code) == (200, 503, 200, 200)
+    assert second.json()["error"]["reason"] == "busy" and second.headers["retry-after"] == "1"
+
+
+def test_what_nobody_foresaw_is_an_error_in_json_too():
+    with TestClient(create_app(Told(ZeroDivisionError("a secret"))), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/captions", content=picture())
+        assert answer.status_code == 500 and answer.json()["error"]["reason"] == "failed"
+        assert "secret" not in answer.text
+        assert client.get("/nowhere").json()["error"]["reason"] == "wrong_use"
+        assert 'memefly_request_seconds_count{status="500"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.slow
+def test_a_model_in_this_process(exported, pictures):
+    from memefly.exported import loading
+    from memefly.serving.backends import LocalModel
+
+    backend, model = LocalModel(exported), loading.load(exported)
+    assert backend.status().ready
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda data: backend.caption(data, {})[0].text, pictures[:24]))
+        wide = list(pool.map(lambda data: len(backend.caption(data, {"beam": 5})), pictures[:4]))
+    assert said == [row[0].text for row in model.caption(pictures[:24])] and wide == [5] * 4
+    for knobs in ({}, {"beam": 2}):
+        with pytest.raises(PictureError):
+            backend.caption(b"no picture", knobs)
+    with pytest.raises(ModelError):
+        backend.caption(pictures[0], {"groups": 2})
+    backend.close()
+    assert not backend.status().ready
+    with pytest.raises(BusyError):
+        backend.caption(pictures[0], {})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ModelError("groups is 7"), 400, "bad_knob"),
+        (BusyError("64 wait"), 503, "busy"),
+        (BackendError("no answer"), 503, "no_model"),
+    ],
+)
+def test_what_the_model_raises(error, status, reason):
+    with TestClient(create_app(Told(error))) as client:
+        answer = client.post("/v1/captions", content=picture())
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
+        assert ("retry-after" in answer.headers) == (status == 503)
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+
+
+def test_metrics_count_pictures(client):
+    client.post("/v1/captions", content=picture())
+    client.post("/v1/captions", content=b"no picture")
+    assert client.get("/readyz").json() == {"ready": True, "version": 7, "detail": "told"}
+    text = client.get("/metrics").text
+    assert 'memefly_pictures_total{outcome="captioned"} 1.0' in text
+    assert 'memefly_pictures_total{outcome="not_a_picture"} 1.0' in text
+    assert 'memefly_request_seconds_count{status="422"} 1.0' in text
+    assert "memefly_ready 1.0" in text
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Answers each picture with its length, when it is let."""
+
+    def __init__(self):
+        self.sizes, self.go, self.entered = [], threading.Event(), threading.Event()
+
+    def __call__(self, batch):
+        self.entered.set()
+        assert self.go.wait(10)
+        self.sizes.append(len(batch))
+        if b"bad" in batch:
+            raise ValueError("one of them was bad")
+        return {"length": np.array([len(data) for data in batch])}
+
+
+def test_what_waits_goes_together():
+    model = Slow()
+    batcher = Batcher(model, largest=3)
+    first = batcher.submit(b"a")
+    assert model.entered.wait(10)
+    rest = [batcher.submit(b"b" * n) for n in range(2, 7)]
+    model.go.set()
+    assert [f.result(10)["length"] for f in [first, *rest]] == [1, 2, 3, 4, 5, 6]
+    assert model.sizes == [1, 3, 2]
+    batcher.close()
+
+
+def test_errors_reach_those_who_asked_and_nobody_else():
+    model = Slow()
+    batcher = Batcher(model, largest=4)
+    futures = [batcher.submit(b"first")]
+    assert model.entered.wait(10)
+    futures += [batcher.submit(b"a"), batcher.submit(b"bad"), batcher.submit(b"bb")]
+    model.go.set()
+    with pytest.raises(ValueError, match="one of them"):
+        futures.pop(2).result(10)
+    assert [f.result(10)["length"] for f in futures] == [5, 1, 2]
+    assert model.sizes == [1, 3, 1, 1, 1], "the batch failed, then each was asked alone"
+    batcher.close()
+    with pytest.raises(BusyError, match="shutting down"):
+        batcher.submit(b"late")
+
+
+def test_too_many_are_turned_away_and_closing_answers_the_rest():
+    model = Slow()
+    batcher = Batcher(model, largest=1, waiting=2)
+    first = batcher.submit(b"1")
+    assert model.entered.wait(10)
+    waiting = [batcher.submit(b"22"), batcher.submit(b"333")]
+    with pytest.raises(BusyError, match="2 pictures are waiting"):
+        batcher.submit(b"4444")
+    waiting[0].cancel()
+    model.go.set()
+    assert first.result(10)["length"] == 1 and waiting[1].result(10)["length"] == 3
+    batcher.close()
+    assert model.sizes == [1, 1]
