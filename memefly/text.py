@@ -24,10 +24,26 @@ if TYPE_CHECKING:
 PAD, START, END, UNKNOWN = RESERVED_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 PAD_ID, START_ID, END_ID, UNKNOWN_ID = range(len(RESERVED_TOKENS))
 
+# Letters, marks and digits of Unicode 15.1 and later: `regex` knows them, RE2 in TensorFlow 2.16 and 2.21 does not.
+_LATER = (
+    "558 58B-58C 5C8-5C9 88F 897 B53-B54 C5C CDC 1ACF-1AF0 1C89-1C8A 208F 209D-209F A7CB-A7CF A7D2 A7D4 A7DA-A7DD "
+    "A7E2 A7F1 AB6C-AB6D 105C0-105F3 107BB-107BF 10940-10959 10D40-10D65 10D69-10D6D 10D6F-10D85 10EC2-10EC7 "
+    "10ECB-10ECF 10ED9-10EEE 10EF0-10EFC 11380-11389 1138B 1138E 11390-113B5 113B7-113C0 113C2 113C5 113C7-113CA "
+    "113CC-113D3 113E1-113E2 116D0-116E3 11B0A 11B60-11B67 11BC0-11BE0 11BF0-11BF9 11DB0-11DDB 11DE0-11DE9 "
+    "11DF0-11DF1 11F5A 1246F 12475-1247F 12550-12686 13460-143FA 16100-16139 16D40-16D6C 16D70-16D79 16EA0-16EB8 "
+    "16EBB-16ED3 16FF2-16FF6 187F8-187FF 18CD6-18CDA 18CFF 18D09-18D20 18D80-18DF2 18E00-19191 191A0-191D2 "
+    "1B123-1B128 1B168 1CCF0-1CCF9 1D127-1D128 1D250-1D252 1D25B-1D25C 1D25F 1D280-1D281 1D6A6 1DF1F-1DF24 "
+    "1DF2B-1DF81 1DF90-1DF96 1DFCD-1DFFF 1E5D0-1E5FA 1E6C0-1E6DE 1E6E0-1E6F5 1E6FE-1E6FF 2B73A-2B73F 2B81E "
+    "2CEA2-2CEAD 2EBF0-2EE5D 323B0-33479 3D000-3FC3F "
+)
+_LETTERS = r"\p{L}\p{M}\p{N}" + "".join("-".join(chr(int(c, 16)) for c in r.split("-")) for r in _LATER.split())
+# Capitals of Unicode 14: newer Pythons have their small letters, TensorFlow has not.
+_CAPITALS = regex.compile("([ⰯꟀꟐꟖꟘ𐕰-𐕺𐕼-𐖊𐖌-𐖒𐖔𐖕])")
+
 # (pattern, replacement), applied in this order to lower-cased text by `regex` and by RE2, which read them alike.
 _RULES = (
     (r"[’‘`´ʼ＇]", "'"),
-    (r"[^\p{L}\p{M}\p{N}']+", " "),
+    (rf"[^{_LETTERS}']+", " "),
     (r"(^| )'+", " "),  # an opening quote
     (r"'+( |$)", " "),  # a closing quote, or the apostrophe of "dogs'"
     (r" +", " "),
@@ -36,7 +52,10 @@ _RULES = (
 
 def normalize(text: str) -> str:
     """Lower case, words apart by single spaces, nothing else."""
-    text = text.lower()
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = "".join(part if i % 2 else part.lower() for i, part in enumerate(_CAPITALS.split(text)))
     for pattern, replacement in _RULES:
         text = regex.sub(pattern, replacement, text)
     return text.strip(" ")

@@ -48,8 +48,15 @@ class Cell(tf.Module):
             new = tf.tanh(new_in + tf.sigmoid(reset_in + reset_re) * new_re)
             return (new + update * (state[0] - new),)
         in_gate, forget, cell, out_gate = tf.split(inputs + recurrent, 4, axis=1)
-        carried = tf.sigmoid(forget + 1.0) * state[1] + tf.sigmoid(in_gate) * tf.tanh(cell)
-        return (tf.sigmoid(out_gate) * tf.tanh(carried), carried)
+        carried = _times(tf.sigmoid(forget + 1.0), state[1]) + _times(tf.sigmoid(in_gate), tf.tanh(cell))
+        return (_times(tf.sigmoid(out_gate), tf.tanh(carried)), carried)
+
+
+@tf.custom_gradient
+def _times(a, b):
+    """Elementwise product of one shape. TensorFlow's own gradient asks for both shapes, to undo a broadcast, and in a
+    loop whose batch gets smaller TensorFlow 2.21's constant folding answers with that of the first step."""
+    return a * b, lambda upstream: (upstream * b, upstream * a)
 
 
 class Late:
