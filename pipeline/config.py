@@ -132,7 +132,8 @@ class PipelineConfig(_Section):
     serving: ServingConfig = ServingConfig()
     report: ReportConfig = ReportConfig()
     beam: tuple[str, ...] = Field(
-        ("--runner=DirectRunner", "--direct_running_mode=in_memory"),
+        # By its name: later Beams' DirectRunner looks for Prism first, and would download it.
+        ("--runner=FnApiRunner", "--direct_running_mode=in_memory"),
         description="Apache Beam's pipeline arguments: runner, workers, where temporary files go",
     )
 
