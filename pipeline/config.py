@@ -133,7 +133,7 @@ class PipelineConfig(_Section):
     report: ReportConfig = ReportConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.
-        ("--runner=FnApiRunner", "--direct_running_mode=in_memory"),
+        ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--direct_running_mode=in_memory"),
         description="Apache Beam's pipeline arguments: runner, workers, where temporary files go",
     )
 
