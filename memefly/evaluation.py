@@ -97,7 +97,7 @@ def evaluate(
     model: str | Path,
     examples: Examples,
     cut: Callable[[str], Sequence[str]] = text.tokenize,
-    on_captioned: Callable[[int], None] = lambda pictures: None,
+    on_captioned: Callable[[int], object] = lambda pictures: None,
     **knobs,
 ) -> Evaluation:
     """`knobs` as in `ExportedModel.caption`. Raises `ModelError`."""

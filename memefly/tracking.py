@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Run:
@@ -20,20 +21,26 @@ class Run:
 
     def __init__(self, root: str | Path, job_type: str, config: dict, project: str = "memefly"):
         self._folder = Path(root) / "wandb"
-        self._arguments = {"job_type": job_type, "config": config, "project": project}
+        self._job_type, self._config, self._project = job_type, config, project
 
     def __enter__(self) -> Run:
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        # W&B itself says whether WANDB_MODE is one of its modes.
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         # Artifacts are staged under WANDB_DATA_DIR: left at its default, syncing from elsewhere would lose them.
         self._environment = {key: os.environ.get(key) for key in ("WANDB_DATA_DIR", "WANDB_SILENT")}
         os.environ.update(WANDB_DATA_DIR=str(self._folder), WANDB_SILENT="true")
         self._wandb = wandb
         self._ours = wandb.run is None  # else it is the run of a sweep's trial, which who opened it closes
         self.run = wandb.init(
-            dir=str(self._folder.parent), mode=mode, settings=wandb.Settings(console="off"), **self._arguments
+            dir=str(self._folder.parent),
+            mode=mode,
+            settings=wandb.Settings(console="off"),
+            job_type=self._job_type,
+            config=self._config,
+            project=self._project,
         )
         return self
 

@@ -36,7 +36,8 @@ def find(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Base:
     ]
     if not needed:
         return Base(None, {})
-    name, passed_over = pipeline.pipeline_info.id, {}
+    name = pipeline.pipeline_info.id
+    passed_over: dict[str, list[str]] = {}
     nodes = {
         node: handle.store.get_context_by_type_and_name(
             constants.NODE_CONTEXT_TYPE_NAME, compiler_utils.node_context_name(name, node)

@@ -121,7 +121,8 @@ class _Pulse:
 
     def __init__(self, path: Path):
         self._path = path
-        self._last, self._changed = self._touched(), None
+        self._last = self._touched()
+        self._changed: float | None = None
 
     def _touched(self) -> int | None:
         try:

@@ -123,7 +123,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
         if place := cluster.helper(configuration := config.load(arguments.config, arguments.set)):
             return _follow(arguments.root, place, terminal)
-        folder = None
+        folder: Path | None = None
         stream = terminal.err if arguments.json else terminal.out
         root = arguments.root
         with lock.held(root), SweepProgress(stream) as progress, cluster.leading(configuration, root):
@@ -133,6 +133,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
                 if name == "sweep":
                     folder = Path(values["folder"])
                 elif name == "start":
+                    assert folder is not None  # a sweep tells of itself before its first run starts
                     values["log"] = str(folder / sweep.LOG)
                     os.replace(log, values["log"])
                 progress.on_event(name, values)

@@ -72,7 +72,9 @@ def _length(words: float) -> str:
 
 def _line(extracts: dict, eval_config) -> str:
     features = extracts["features"]
-    line = {key: "".join(strings(features.get(key, []))) for key in ("image_id", "source", "group")}
+    line: dict[str, str | list[str]] = {
+        key: "".join(strings(features.get(key, []))) for key in ("image_id", "source", "group")
+    }
     inputs = metric_types.StandardMetricInputs(extracts)
     for spec in eval_config.model_specs:
         ((label, prediction, _),) = metric_util.to_label_prediction_example_weight(

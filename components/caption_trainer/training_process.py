@@ -58,6 +58,7 @@ def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -
         [sys.executable, "-m", "components.caption_trainer.training_process", role],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+    assert child.stdin and child.stdout  # pipes, as asked for
     threading.Thread(target=_stop_when_unwanted, args=(child, wanted), daemon=True).start()
     error = ""
     try:

@@ -21,7 +21,8 @@ from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
 from components.examples import read, strings
 from memefly import text, tracking
-from memefly.exported import loading
+from memefly.exported.manifest import newest_version
+from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
 from memefly.report import gallery
 
@@ -32,7 +33,8 @@ class Executor(base_executor.BaseExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         self._log_startup(input_dict, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
-        model = loading.load(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
+        folder = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
+        model = ExportedModel(newest_version(folder))
 
         said = evaluations.read_captions(evaluation)
         scored = gallery.score(said, training.read(f"{evaluation}/{training.FILE}").novelty)
@@ -45,10 +47,10 @@ class Executor(base_executor.BaseExecutor):
         words = [text.tokenize(one["caption"]) for one in said]
         constant, constant_bleu4 = best_constant_caption(references, words)
 
-        folder = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
-        folder.mkdir(parents=True, exist_ok=True)
+        out = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
+        out.mkdir(parents=True, exist_ok=True)
         content = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": built}
-        (folder / GALLERY).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        (out / GALLERY).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
         with tracking.Run(exec_properties["root"], job_type="gate", config=_lineage(input_dict, model)) as run:
             run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})

@@ -137,12 +137,12 @@ def _serve(arguments) -> int:
     import uvicorn
 
     from memefly.exported.warmup import LARGEST_BATCH
-    from memefly.serving.backends import LocalModel, TensorFlowServing
+    from memefly.serving.backends import Backend, LocalModel, TensorFlowServing
     from memefly.serving.service import create_app
 
     if arguments.model:
         print(f"memefly: loads {arguments.model}", file=sys.stderr)
-        backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
+        backend: Backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
     else:
         backend = TensorFlowServing(arguments.tf_serving, arguments.label)
     print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)

@@ -46,7 +46,7 @@ def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
             picture = path.parent / url
             if not picture.is_file():
                 raise DataError(f"{path}, template {name}: no picture {picture}")
-            sides = {split: [] for split in SHARES}
+            sides: dict[str, list[str]] = {split: [] for split in SHARES}
             for caption in captions:
                 words = " ".join(text.tokenize(caption))
                 sides[split_of(words, SHARES)].append(caption)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,23 +106,23 @@ def parse(line: Line) -> Record:
     return Record(image, kept, value.get("group", ""), value.get("split", ""), line.number, dropped)
 
 
-def split_of(image_id: str, shares: dict[str, float]) -> str:
+def split_of(image_id: str, shares: Mapping[str, float]) -> str:
     """The side of a picture: by the hash of its bytes, so that it is the same in every run and every data set.
 
     `shares` are relative sizes by split name, such as {"train": 8, "val": 1, "eval": 1}; their order does not matter.
     """
-    shares = {name: shares[name] for name in SPLITS if name in shares}
+    ordered = {name: shares[name] for name in SPLITS if name in shares}
     position = int(hashlib.sha256(f"split/{image_id}".encode()).hexdigest()[:15], 16) / 16**15
-    total, reached = sum(shares.values()), 0.0
-    for name, share in shares.items():
+    total, reached = sum(ordered.values()), 0.0
+    for name, share in ordered.items():
         reached += share / total
         if position < reached:
             return name
-    return next(reversed(shares))
+    return next(reversed(ordered))
 
 
 def of_splits(
-    folder: str | Path, splits: Container[str], shares: dict[str, float] | None
+    folder: str | Path, splits: Container[str], shares: Mapping[str, float] | None
 ) -> Iterator[tuple[str, Record]]:
     """The records of a data set that can be used and belong to `splits`, each with its split: the one it names, or that
     of its picture's bytes. Records and pictures that cannot be read are passed over: the pipeline tells of them.
@@ -132,14 +132,14 @@ def of_splits(
     for line in read_lines(folder):
         try:
             record = parse(line)
-            if not record.split and not shares:
-                raise DataError(
-                    f"{folder}: line {record.line} names no split, and the model does not say how its run split such "
-                    "pictures, so some of these may be what it was trained on; run the pipeline again"
-                )
-            split = record.split or split_of(
-                hashlib.sha256((Path(folder) / record.image).read_bytes()).hexdigest(), shares
-            )
+            split = record.split
+            if not split:
+                if not shares:
+                    raise DataError(
+                        f"{folder}: line {record.line} names no split, and the model does not say how its run split "
+                        "such pictures, so some of these may be what it was trained on; run the pipeline again"
+                    )
+                split = split_of(hashlib.sha256((Path(folder) / record.image).read_bytes()).hexdigest(), shares)
         except (RecordError, OSError):
             continue
         if split in splits:

@@ -149,9 +149,9 @@ class LiteModel:
         rows = [self._one(picture) if ok else None for picture, ok in zip(pictures.numpy(), fit.numpy())]
         K = DecodingConfig(**self.manifest["config"]["decoding"]).beam
         nothing = ([""] * K, np.full(K, NO_SCORE, np.float32))
-        captions, scores = zip(*(row or nothing for row in rows)) if rows else ([], [])
-        captions = np.array([[c.encode() for c in row] for row in captions], object).reshape(len(rows), K)
-        scores = np.array(scores, np.float32).reshape(len(rows), K)
+        found = [row or nothing for row in rows]
+        captions = np.array([[c.encode() for c in row] for row, _ in found], object).reshape(len(rows), K)
+        scores = np.array([row for _, row in found], np.float32).reshape(len(rows), K)
         errors = np.array([b"" if ok else NOT_A_PICTURE.encode() for ok in fit.numpy()], object)
         return {
             "caption": captions[:, 0],

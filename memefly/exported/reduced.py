@@ -173,6 +173,6 @@ def _judge(
         for captions, one in zip(said, (model, small)):
             captions += [row[0].text if row else "" for row in one.caption(batch)]
         on_compared(len(batch), len(pictures))
-    bleu4 = [score(references, captions)["bleu4"] for captions in said]
+    bleu4, small_bleu4 = (score(references, captions)["bleu4"] for captions in said)
     size, before = (sum(p.stat().st_size for p in one.folder.rglob("*") if p.is_file()) for one in (small, model))
-    return Verdict(len(pictures), *bleu4, tolerance, size, before)
+    return Verdict(len(pictures), bleu4, small_bleu4, tolerance, size, before)

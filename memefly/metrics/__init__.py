@@ -58,6 +58,5 @@ def score(
     Raises ValueError if there is not one non-empty list of references for every hypothesis.
     """
     cut = tokenize if callable(tokenize) else text.tokenize if tokenize else str.split
-    references = [[cut(r) for r in group] for group in references]
-    hypotheses = [cut(h) for h in hypotheses]
-    return Corpus.of(references, hypotheses).score() | diversity(hypotheses)
+    words = [cut(h) for h in hypotheses]
+    return Corpus.of([[cut(r) for r in group] for group in references], words).score() | diversity(words)

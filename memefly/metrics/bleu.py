@@ -22,7 +22,7 @@ _TINY, _SMALL = 1e-15, 1e-9  # coco-caption's
 Tokens = Sequence[str]
 
 
-def ngrams(tokens: Tokens) -> Counter:
+def ngrams(tokens: Tokens) -> Counter[tuple[str, ...]]:
     """Counts of all n-grams up to `MAX_ORDER`, by tuple."""
     return Counter(tuple(tokens[i : i + n]) for n in range(1, MAX_ORDER + 1) for i in range(len(tokens) - n + 1))
 
@@ -48,7 +48,7 @@ class BleuStatistics:
         """Statistics of one hypothesis. Raises ValueError without a reference."""
         if not references:
             raise ValueError("a hypothesis needs at least one reference")
-        ceiling = Counter()
+        ceiling: Counter[tuple[str, ...]] = Counter()
         for reference in references:
             ceiling |= ngrams(reference)
         matches = [0] * MAX_ORDER

@@ -32,7 +32,7 @@ class ConstantCaptionSearch:
 
     def add(self, references: Sequence[Tokens]) -> None:
         """One picture. Its references are candidates too."""
-        ceiling = Counter()
+        ceiling: Counter[tuple[str, ...]] = Counter()
         for reference in references:
             ceiling |= ngrams(reference)
             self.candidates.add(tuple(reference))

@@ -12,6 +12,8 @@ picture-major, so a decoder may repeat and gather it without knowing what it hol
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from memefly.networks.interface import Network, NetworkConfig
 
 __all__ = ["Network", "NetworkConfig", "build"]
@@ -26,7 +28,9 @@ def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int,
     from memefly.networks.merge import MergeNetwork
     from memefly.networks.par_inject import ParInjectNetwork
 
-    kinds = {"attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork}
+    kinds: dict[str, Callable[..., Network]] = {
+        "attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork,
+    }  # fmt: skip
     seeds = [seed + i * _SEED_OF_MEMBER for i in range(config.members)]
     networks = [kinds[config.kind](config, vocabulary_size, feature_shape, own) for own in seeds]
     return networks[0] if len(networks) == 1 else Ensemble(networks)

@@ -108,7 +108,7 @@ def build(
     for networks that do not look around. With features, `place`: (x, y) in 0 to 1 by `project`."""
     looks = model.manifest["config"]["network"]["kind"] == "attention"
     places = project([features[one.image_id] for one in shown]) if features else None
-    found = []
+    found: list[dict] = []
     for start in range(0, len(shown), batch_size):
         batch = shown[start : start + batch_size]
         data = [pictures[one.image_id] for one in batch]
@@ -127,8 +127,8 @@ def build(
                     "grid": [h, w],
                 }
             )
-    for one, place in zip(found, places if places is not None else []):
-        one["place"] = [round(float(x), 4) for x in place]
+    for told, place in zip(found, places if places is not None else []):
+        told["place"] = [round(float(x), 4) for x in place]
     return found
 
 

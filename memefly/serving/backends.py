@@ -60,7 +60,7 @@ class LocalModel:
     def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
         if knobs:
             with self._alone:
-                captions = self._model.caption([data], **knobs)[0]
+                captions = self._model.caption([data], batch_size=1, **knobs)[0]
             if not captions:
                 raise PictureError("not_a_picture", "the model's graph cannot decode it")
             return captions

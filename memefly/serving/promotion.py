@@ -189,6 +189,7 @@ def _blessed(serving: Path, version: int | str) -> int:
 
 
 def _move(serving: Path, move: Move, wait: Callable[[int], None], base_path: str | None = None) -> Move:
+    assert move.version is not None  # of a move that is yet to be made
     config = _read(serving)
     config.base_path = base_path or config.base_path
     versions = config.model_version_policy.specific.versions

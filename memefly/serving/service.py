@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,6 +46,14 @@ MAX_BYTES = 20 << 20  # of a request's body
 MAX_PIXELS = 25_000_000  # of a picture; each is held decoded, twice, while it is checked
 MAX_WAITING = 64  # pictures, over all requests
 _DECODED_AT_ONCE = 2
+
+
+class Refusal(HTTPException):
+    """An answer that is an error: its status, and what its `reason` and `detail` are to be."""
+
+    def __init__(self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None):
+        super().__init__(status, detail, headers)
+        self.reason = reason
 
 
 class _Metrics:
@@ -86,7 +95,7 @@ def create_app(backend: Backend) -> Starlette:
         pictures = await _pictures(Request(request.scope, _counted(request.receive)))
         if waiting + len(pictures) > MAX_WAITING:
             detail = f"{waiting} pictures are waiting already; try again in a moment"
-            raise HTTPException(503, ("busy", detail), {"Retry-After": "1"})
+            raise Refusal(503, "busy", detail, {"Retry-After": "1"})
         waiting += len(pictures)
         try:
             return await caption_all(pictures, knobs)
@@ -106,16 +115,18 @@ def create_app(backend: Backend) -> Starlette:
 
         try:
             # All of them end before the answer: none is left behind that nobody counts.
-            results = await asyncio.gather(*(one(name, data) for name, data in pictures), return_exceptions=True)
-            for result in results:
+            ended = await asyncio.gather(*(one(name, data) for name, data in pictures), return_exceptions=True)
+            results: list[dict] = []
+            for result in ended:
                 if isinstance(result, BaseException):
                     raise result
+                results.append(result)
         except ModelError as error:
-            raise HTTPException(400, ("bad_knob", str(error))) from error
+            raise Refusal(400, "bad_knob", str(error)) from error
         except BusyError as error:
-            raise HTTPException(503, ("busy", str(error)), {"Retry-After": "1"}) from error
+            raise Refusal(503, "busy", str(error), {"Retry-After": "1"}) from error
         except BackendError as error:
-            raise HTTPException(503, ("no_model", str(error)), {"Retry-After": "5"}) from error
+            raise Refusal(503, "no_model", str(error), {"Retry-After": "5"}) from error
         done = any("captions" in result for result in results)
         return JSONResponse({"results": results}, 200 if done else 422)
 
@@ -148,9 +159,10 @@ def create_app(backend: Backend) -> Starlette:
     )
 
 
-async def _refused(request: Request, error: HTTPException) -> Response:
-    reason, detail = error.detail if isinstance(error.detail, tuple) else ("wrong_use", error.detail)
-    return JSONResponse({"error": {"reason": reason, "detail": detail}}, error.status_code, error.headers)
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # what it is the handler of
+    reason = error.reason if isinstance(error, Refusal) else "wrong_use"  # Starlette's own, such as of a wrong path
+    return JSONResponse({"error": {"reason": reason, "detail": error.detail}}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -179,12 +191,12 @@ def _knobs(request: Request) -> dict[str, float]:
     knobs: dict[str, float] = {}
     for name, value in request.query_params.multi_items():
         if name not in KNOBS:
-            raise HTTPException(400, ("bad_knob", f"no such knob of decoding: {name}; known are {', '.join(KNOBS)}"))
+            raise Refusal(400, "bad_knob", f"no such knob of decoding: {name}; known are {', '.join(KNOBS)}")
         try:
             knobs[name] = int(value) if KNOBS[name].is_integer else float(value)
         except ValueError:
             kind = "a whole number" if KNOBS[name].is_integer else "a number"
-            raise HTTPException(400, ("bad_knob", f"{name} takes {kind}, got {value!r}")) from None
+            raise Refusal(400, "bad_knob", f"{name} takes {kind}, got {value!r}") from None
     try:
         DecodingConfig(**knobs)
     except ValidationError as error:
@@ -192,7 +204,7 @@ def _knobs(request: Request) -> dict[str, float]:
         wrong = [e for e in error.errors() if e["loc"]]
         if wrong:
             detail = f"{wrong[0]['loc'][0]}: {wrong[0]['msg']}"
-            raise HTTPException(400, ("bad_knob", detail)) from None
+            raise Refusal(400, "bad_knob", detail) from None
     return knobs
 
 
@@ -208,17 +220,15 @@ async def _pictures(request: Request) -> list[tuple[str, bytes]]:
                 pictures = [(upload.filename or "picture", await upload.read()) for upload in uploads]
         except HTTPException as error:
             if error.status_code == 400 and "Too many" in str(error.detail):
-                raise HTTPException(413, ("too_many", f"a request may have {MAX_PICTURES} pictures")) from None
+                raise Refusal(413, "too_many", f"a request may have {MAX_PICTURES} pictures") from None
             raise
     else:
         body = await request.body()
         pictures = [("picture", body)] if body else []
     if not pictures:
-        raise HTTPException(
-            400, ("no_picture", "expected a picture as the body, or pictures as multipart/form-data; got none")
-        )
+        raise Refusal(400, "no_picture", "expected a picture as the body, or pictures as multipart/form-data; got none")
     return pictures
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(413, ("too_large", f"a request may have {MAX_BYTES:,} bytes at most"))
+def _too_large() -> Refusal:
+    return Refusal(413, "too_large", f"a request may have {MAX_BYTES:,} bytes at most")

@@ -31,15 +31,15 @@ _TELL_STEPS = 20
 class Stage:
     """What one stage of training does.
 
-    `batches(epoch)` gives tuples, a `tf.data.Dataset` or anything that iterates anew; `step(*batch)` trains on one and
-    returns (loss, its part that is told of, captions in it). `validate()` returns (metrics, samples).
+    `batches(epoch)` gives tuples; `step(*batch)` trains on one and returns (loss, its part that is told of, captions in
+    it). `validate()` returns (metrics, samples).
     """
 
     name: str
     epochs: int
     patience: int
     steps_an_epoch: int
-    batches: Callable[[int], Iterable]
+    batches: Callable[[int], tf.data.Dataset]
     step: Callable[..., tuple[float, float, int]]
     validate: Callable[[], tuple[dict, list[dict]]]
     optimizer: tf_keras.optimizers.Optimizer
@@ -165,7 +165,7 @@ def _average_last(stage: Stage, progress: Progress, best, config: TrainingConfig
             best.write(str(folder / "best"))
 
 
-def _skipping(batches: Iterable, n: int) -> Iterable:
+def _skipping(batches: tf.data.Dataset, n: int) -> Iterable:
     return batches.skip(n) if n else batches
 
 

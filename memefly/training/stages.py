@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -74,7 +74,8 @@ def train(
             if encoder is None:
                 raise TrainingError("fine_tuning.epochs is set, but train() was given no encoder to tune")
             stages.append(lambda: training.fine_tuning(encoder))
-        history, metrics = [], {}
+        history: list[dict] = []
+        metrics: dict = {}
         for build in stages:
             stage = build()
             progress = loop.run(stage, config, training.checkpoints / stage.name, on_event)
@@ -120,7 +121,7 @@ class _Training:
 
     def _batches(self, share: _Share, epoch: int, **changes):
         config = self.config
-        arguments = {
+        arguments: dict[str, Any] = {
             "part": share.part, "groups": len(share.groups), "captions": config.captions_per_picture,
             "pictures": config.pictures, "bucket": config.bucket, "shuffle_buffer": config.shuffle_buffer,
             "flip": config.flip, "seed": config.seed,

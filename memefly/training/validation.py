@@ -36,7 +36,9 @@ def validate(
 
     Raises `TrainingError` where `val` is empty.
     """
-    references, hypotheses, samples = [], [], []
+    references: list[list[str]] = []
+    hypotheses: list[str] = []
+    samples: list[dict] = []
     for one in read(examples.val, examples).take(pictures).ragged_batch(_BATCH):
         for ids, captions, image in zip(decoder(one[source]).numpy(), one["captions"].numpy(), one["image"].numpy()):
             hypotheses.append(vocabulary.decode(ids))

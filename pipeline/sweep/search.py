@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import yaml
 
@@ -168,7 +168,9 @@ class Sweep:
     def _try(self, number: int, parameters: dict[str, Any]) -> Trial:
         """Makes one trial and writes down what came of it."""
         self._on_event("trial", {"number": number, "parameters": parameters})
-        state, metrics, said, run_id, clock = "ok", {}, None, None, time.monotonic()
+        state: Literal["ok", "failed"] = "ok"
+        metrics: dict[str, Any] = {}
+        said, run_id, clock = None, None, time.monotonic()
 
         def on_event(name: str, values: dict) -> None:
             nonlocal run_id

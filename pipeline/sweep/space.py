@@ -23,6 +23,7 @@ import itertools
 import math
 import random
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,8 +132,19 @@ class Parameter(_Part):
     def listed(self) -> list[Any] | None:
         """All values in order, where they can be told."""
         if not self.is_range:
-            return list(self.values) or [self.value]
-        return list(range(self.min, self.max + 1)) if self.kind == "int_uniform" else None
+            return self._said()
+        if self.kind != "int_uniform":
+            return None
+        low, high = self._whole_bounds()
+        return list(range(low, high + 1))
+
+    def _said(self) -> list[Any]:
+        """The values of what is no range."""
+        return list(self.values) or [self.value]
+
+    def _whole_bounds(self) -> tuple[int, int]:
+        assert isinstance(self.min, int) and isinstance(self.max, int)  # `_makes_sense` has seen to it
+        return self.min, self.max
 
     def bounds(self) -> tuple[float, float]:
         """Of what is drawn. Those of log_uniform are exponents in the file."""
@@ -140,14 +152,14 @@ class Parameter(_Part):
 
     def examples(self) -> list[Any]:
         """Values that stand for all: if these may be, the others may."""
-        return [*self.bounds(), self.draw(random.Random(0))] if self.is_range else self.listed()
+        return [*self.bounds(), self.draw(random.Random(0))] if self.is_range else self._said()
 
     def draw(self, source: random.Random) -> Any:
         if not self.is_range:
             return source.choices(self.values, self.probabilities or None)[0] if self.values else self.value
-        low, high = self.bounds()
         if self.kind == "int_uniform":
-            return source.randint(low, high)
+            return source.randint(*self._whole_bounds())
+        low, high = self.bounds()
         if "log_uniform" in self.kind:
             drawn = math.exp(source.uniform(math.log(low), math.log(high)))
         else:
@@ -183,13 +195,21 @@ class Space(_Part):
     @property
     def size(self) -> int | None:
         """How many trials there are to make at most; None: no end."""
-        return math.prod(len(p.listed()) for p in self.parameters.values()) if self.method == "grid" else None
+        return math.prod(map(len, self._axes())) if self.method == "grid" else None
+
+    def _axes(self) -> list[list[Any]]:
+        """Of a grid: the values of every parameter."""
+        axes = []
+        for parameter in self.parameters.values():
+            values = parameter.listed()
+            assert values is not None  # `_agrees` has seen to it
+            axes.append(values)
+        return axes
 
     def trial(self, number: int) -> dict[str, Any]:
         """What trial `number`, from 1, tries."""
         if self.method == "grid":
-            listed = (p.listed() for p in self.parameters.values())
-            values = next(itertools.islice(itertools.product(*listed), number - 1, None))
+            values = next(itertools.islice(itertools.product(*self._axes()), number - 1, None))
             return dict(zip(self.parameters, values))
         source = random.Random(f"{self.seed}/{number}")
         return {key: parameter.draw(source) for key, parameter in self.parameters.items()}
@@ -216,7 +236,7 @@ def load(path: str | Path) -> Space:
         raise ConfigError(f"{path} is no search space: {'; '.join(map(_explain, error.errors()))}") from None
 
 
-def _explain(problem: dict) -> str:
+def _explain(problem: Mapping[str, Any]) -> str:
     where, came = ".".join(map(str, problem["loc"])), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{where} is no key of a search space here"
@@ -255,4 +275,5 @@ def _adapter(key: str) -> TypeAdapter:
         if part not in fields:
             raise ValueError(f"{key} is no key of the configuration; known are {', '.join(fields) or 'none so deep'}")
         found, kind = fields[part], fields[part].annotation
-    return TypeAdapter(Annotated[found.annotation, found])
+    checked: Any = Annotated[found.annotation, found]
+    return TypeAdapter(checked)

@@ -68,7 +68,7 @@ class Outcome:
         return self.folder / BEST
 
     def as_dict(self) -> dict:
-        best = {"best": None, "best_config": None}
+        best: dict[str, Any] = {"best": None, "best_config": None}
         if self.best:
             best = {"best": asdict(self.best), "best_config": str(self.best_file)}
         said = {"name": self.name, "folder": str(self.folder), "metric": self.metric.name, "goal": self.metric.goal}
@@ -113,6 +113,7 @@ class Folder:
     def write_best(self, outcome: Outcome, config: PipelineConfig, source: str | None) -> None:
         """The configuration of the best trial: what differs from the preset it starts from, and all that was tried."""
         best, preset = outcome.best, _preset(source)
+        assert best is not None  # asked for only where there is one
         theirs = configuration.load(preset).model_dump(mode="json", by_alias=True)
         ours = config.model_dump(mode="json", by_alias=True)
         said = {"preset": preset} if preset else {}
