@@ -1,7 +1,7 @@
 """Stores a small model of the lane that it runs in, for the tests of either: `python tests/lanes/store.py`.
 
 Beside the model: what it says of fifty drawn pictures, as a SavedModel, in bfloat16 and in eight bits, so that the
-other lane, which is mostly not at hand, can be held to it. What both lanes share, the pictures and the encoder that they
+other lane, mostly not at hand, can be held to it. What both lanes share, the pictures and the encoder that they
 train with, is in data.tar.xz. Where that is not there it is made, which is for the older lane to do: its Keras does not
 read files of the newer one.
 """
