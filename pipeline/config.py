@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from components.caption_metrics.names import PLAIN, SCORES, SLICES
 from memefly import images
 from memefly.decoding import DecodingConfig
+from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError
 from memefly.networks import NetworkConfig
@@ -138,6 +139,7 @@ class PipelineConfig(_Section):
     gate: GateConfig = GateConfig.model_validate({})
     serving: ServingConfig = ServingConfig()
     report: ReportConfig = ReportConfig()
+    devices: DevicesConfig = DevicesConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.
         ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--direct_running_mode=in_memory"),

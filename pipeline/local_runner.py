@@ -23,7 +23,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 
 from components.caption_example_gen import executor as example_gen
-from memefly import encoders, provenance
+from memefly import devices, encoders, provenance
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.report import report
 from pipeline import base_run, outcomes
@@ -67,6 +67,7 @@ def run(
     on_event("start", {"run_id": summary.run_id, "folder": str(folder)})
     clock = time.monotonic()
     try:
+        devices.configure(config.devices)
         _run(config, str(Path(data).resolve()), home, summary, from_node, to_node, on_event)
     except QuarantineError as error:
         _write_lines(folder / example_gen.QUARANTINE, error.entries)

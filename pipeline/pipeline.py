@@ -104,7 +104,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         custom_config={
             **{
                 section: getattr(config, section).model_dump()
-                for section in ("encoder", "text", "network", "training", "decoding")
+                for section in ("devices", "encoder", "text", "network", "training", "decoding")
             },
             "splits": config.data.splits.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),

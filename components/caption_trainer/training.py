@@ -13,8 +13,9 @@ import tensorflow as tf
 
 import memefly
 from components.caption_trainer.transformed import Transformed, read_transformed
-from memefly import encoders, provenance, tracking
+from memefly import devices, encoders, provenance, tracking
 from memefly.decoding import DecodingConfig
+from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.exported.captioner import Captioner, export
 from memefly.networks import NetworkConfig
@@ -32,7 +33,8 @@ def train_and_export(fn_args) -> None:
     """Trains alone or as the chief; `fn_args` as in `run_fn`. The learning curve goes to `fn_args.model_run_dir`, with
     the name of the folder of the checkpoints: they are to stay until ML Metadata knows of the model."""
     config = fn_args.custom_config
-    # First of all: workers cannot be set up once anything was computed.
+    # First of all: workers cannot be set up once anything was computed, nor GPUs.
+    devices.configure(DevicesConfig(**config["devices"]))
     strategy = make_strategy(config["training"]["strategy"])
     tracked = {k: v for k, v in config.items() if k != "root"}
     with tracking.Run(config["root"], job_type="train", config=tracked) as run:
@@ -82,6 +84,7 @@ def train_and_export(fn_args) -> None:
 
 def help_train(fn_args) -> None:
     """What a worker that is not the chief does of the same training: its share of every batch."""
+    devices.configure(DevicesConfig(**fn_args.custom_config["devices"]))
     strategy = make_strategy(fn_args.custom_config["training"]["strategy"])
     _train(fn_args, strategy, lambda name, values: None)
     barrier(strategy)  # one that left earlier would look lost to the others

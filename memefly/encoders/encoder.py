@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memefly import images
+from memefly import devices, images
 from memefly.encoders import precision, weights
 from memefly.encoders.config import BFLOAT16_TOLERANCE, EncoderConfig, digest, name
 from memefly.errors import EncoderError
@@ -79,23 +79,25 @@ class Encoder:
 
     @functools.cached_property
     def bulk_precision(self) -> str:
-        """What `encode` computes in, float32 or bfloat16.
+        """What `encode` computes in: float32, bfloat16 or, on a GPU, float16.
 
-        `auto` is bfloat16 where the processor has it and the features of eight pictures are within
-        `BFLOAT16_TOLERANCE` of what they are in float32. They are noise with the spectrum of photographs (Field 1987),
-        always the same, so that all processes decide alike.
+        `auto` is float16 on a GPU, and bfloat16 where the processor has it, if the features of eight pictures are
+        within `BFLOAT16_TOLERANCE` of what they are in float32. They are noise with the spectrum of photographs (Field
+        1987), always the same, so that all processes decide alike.
         """
         settled = precision.resolve(self.precision)
+        if self.precision == "auto" and devices.has_gpu():
+            settled = "float16"
         if self.precision != "auto" or settled == "float32":
             return settled
         pictures = _noise(8, self.image_size)
-        exact, near = (self._encode_in(p)(pictures).numpy().astype(np.float32) for p in ("float32", "bfloat16"))
+        exact, near = (self._encode_in(p)(pictures).numpy().astype(np.float32) for p in ("float32", settled))
         error = np.linalg.norm(near - exact) / max(np.linalg.norm(exact), np.finfo(np.float32).tiny)
         if error <= BFLOAT16_TOLERANCE:
-            return "bfloat16"
+            return settled
         log.info(
-            "encoder %s computes in float32: its features would be %.1f %% off in bfloat16, more than %g %%",
-            self.name, 100 * error, 100 * BFLOAT16_TOLERANCE,
+            "encoder %s computes in float32: its features would be %.1f %% off in %s, more than %g %%",
+            self.name, 100 * error, settled, 100 * BFLOAT16_TOLERANCE,
         )  # fmt: skip
         return "float32"
 

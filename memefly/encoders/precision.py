@@ -1,4 +1,5 @@
 """bfloat16 where the processor has it: oneDNN computes matrix products and convolutions in it, at about twice the pace.
+Encoding on a GPU is in float16 there (Micikevicius et al., "Mixed Precision Training", arXiv 1710.03740).
 
     >>> with computing_in("auto"): step(features, tokens)
     >>> encode = always_in("auto", encode.get_concrete_function())
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Grappler's rewriting to each precision.
 OPTION = "auto_mixed_precision_onednn_bfloat16"
+_OPTIONS = {"bfloat16": OPTION, "float16": "auto_mixed_precision"}
 _FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -36,8 +39,8 @@ def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 
 def resolve(precision: str) -> str:
-    """`auto` to what it means on this machine. bfloat16 on a processor that has none is float32, and is told of."""
-    if precision == "float32" or has_bfloat16():
+    """`auto` to what it means on this machine's processor. bfloat16 where it has none is float32, and is told of."""
+    if precision in ("float32", "float16") or has_bfloat16():
         return "bfloat16" if precision == "auto" else precision
     if precision == "bfloat16":
         log.warning("this processor has no bfloat16 (avx512_bf16, amx_bf16): computing in float32")
@@ -58,13 +61,17 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def always_in(precision: str, function: tf.types.experimental.ConcreteFunction) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A graph of one tensor to one, which computes so wherever it is called from: no state, so safe among threads."""
+    """A graph of one tensor to one, which computes so wherever it is called from: no state, so safe among threads.
+
+    `precision`: float32, bfloat16 (of processors), float16 (of GPUs), or auto, which is one of the first two."""
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
     config = config_pb2.ConfigProto()
     toggle = rewriter_config_pb2.RewriterConfig
-    setattr(config.graph_options.rewrite_options, OPTION, toggle.ON if resolve(precision) == "bfloat16" else toggle.OFF)
+    settled = resolve(precision)
+    for name, option in _OPTIONS.items():
+        setattr(config.graph_options.rewrite_options, option, toggle.ON if settled == name else toggle.OFF)
     serialized = config.SerializeToString()
     (dtype,) = (output.dtype for output in function.outputs)
 

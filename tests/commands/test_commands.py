@@ -1,3 +1,4 @@
+import argparse
 import json
 import re
 import subprocess
@@ -8,10 +9,14 @@ import pytest
 from PIL import Image
 
 from memefly.commands import main as cli
+from memefly.commands import parser
+from memefly.commands.main import FAMILIES
 from pipeline import command
 
 HOME = Path(__file__).parents[2]
-COMMANDS = ("sample", "import", "run", "sweep", "caption", "export", "promote", "rollback", "serve", "report")
+PARSER = parser.build([*FAMILIES, command.add])
+(_SUB,) = (action for action in PARSER._actions if isinstance(action, argparse._SubParsersAction))
+COMMANDS = tuple(_SUB.choices)
 
 
 def memefly(*arguments: str) -> subprocess.CompletedProcess:

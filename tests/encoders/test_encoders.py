@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memefly import encoders
+from memefly import devices, encoders
 from memefly.encoders import EncoderConfig, precision, weights
 from memefly.errors import EncoderError
 
@@ -127,6 +127,23 @@ def test_precision_is_that_of_the_encoder_and_not_of_what_surrounds_it(small_enc
     np.testing.assert_array_equal(auto(pictures).numpy(), near)
     difference = np.linalg.norm((near - exact).astype(np.float32)) / np.linalg.norm(exact.astype(np.float32))
     assert 1e-3 < difference < 3e-2
+
+
+@pytest.mark.parametrize(("error", "settled"), [(0.015, "float16"), (0.025, "float32")])
+def test_auto_on_a_gpu_is_float16_where_features_agree(small_encoder, monkeypatch, error, settled):
+    compiled = precision.always_in
+
+    def always_in(asked, function):
+        near = compiled(asked, function)  # without a GPU, TensorFlow leaves such a graph as it is
+        return (lambda x: near(x) * (1 + error)) if asked == "float16" else near
+
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(precision, "always_in", always_in)
+    float32, auto, bfloat16 = (
+        encoders.load(EncoderConfig(weights=str(small_encoder), precision=p)) for p in PRECISIONS
+    )
+    assert auto.bulk_precision == settled and float32.bulk_precision == "float32"
+    assert bfloat16.bulk_precision in ("bfloat16", "float32"), "what was asked for is not changed"
 
 
 @pytest.mark.parametrize(("error", "settled"), [(0.015, "bfloat16"), (0.025, "float32")])

@@ -33,8 +33,9 @@ from memefly.serving import promotion
 from memefly.serving.backends import TensorFlowServing
 
 pytestmark = pytest.mark.slow
-IMAGE = "tensorflow/serving:2.16.1"
 DEPLOY = Path(__file__).parents[2] / "deploy" / "tf-serving"
+(VERSION,) = (line.partition("=")[2] for line in (DEPLOY / "Dockerfile").read_text().splitlines() if "ARG " in line)
+IMAGE = f"tensorflow/serving:{VERSION}"
 
 
 def real_server() -> list[str] | None:
