@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() { # the lock $1, with what follows
   local lock=$1; shift
-  .venv/bin/uv pip compile setup.py --quiet --generate-hashes --no-emit-index-url --custom-compile-command "make lock" "$@" -o "requirements/$lock"
+  .venv/bin/uv pip compile setup.py --quiet --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+    -c requirements/constraints.txt "$@" -o "requirements/$lock"
   echo "requirements/$lock: $(grep -c '^[a-z].*==' "requirements/$lock") packages"
 }
 # One file for Python 3.11 to 3.13: what differs between them has a marker.

@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _INK = "#010203"  # replaced by the page's own colour
 _LINES = ("#2a78c4", "#c4622a", "#3a9a5b")
@@ -24,8 +25,10 @@ def curves(history: Sequence[dict]) -> str:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "memefly", "font.family": "sans-serif", "font.size": 10}
-    with matplotlib.rc_context(style | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), _INK)):
+    # Any: newer matplotlibs list every key there is as the type.
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "memefly", "font.family": "sans-serif"}
+    style |= {"font.size": 10, "text.color": _INK, "axes.edgecolor": _INK, "axes.labelcolor": _INK}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         FigureCanvasSVG(figure)
         loss, scores = figure.subplots(1, 2)
