@@ -7,6 +7,6 @@ import os
 
 __version__ = "0.1.0"
 
-# TensorFlow Transform (1.16, and 1.21 too) knows Keras 2 only, and TensorFlow decides at its first import which Keras it is.
+# TensorFlow Transform (1.16 and 1.21) knows Keras 2 only, and TensorFlow decides at its first import which Keras it is.
 # Every way into TensorFlow in this project leads through this package, so this is the one place.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
