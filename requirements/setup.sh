@@ -88,7 +88,7 @@ if [ -n "$lane" ]; then
   python=$(find_python "$lane") || refuse "TFX $lane runs on Python $(pythons_of "$lane" | sed 's/ /, /g'), and none was found: not as python3, not by its own name, not through uv."
 elif holds "$NEWEST" && python=$(find_python "$NEWEST"); then
   lane=$NEWEST why="the newest, and glibc $GLIBC and this Python hold it"
-elif python=$(find_python 1.16); then
+elif holds 1.16 && python=$(find_python 1.16); then
   lane=1.16
   if holds "$NEWEST"; then why="no Python 3.11 to 3.13 found for TFX $NEWEST"; else why="glibc is $GLIBC here, and TFX $NEWEST wants 2.39"; fi
 else
