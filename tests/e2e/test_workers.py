@@ -59,7 +59,7 @@ def test_a_second_worker_helps_to_train(start, tmp_path):
 
 _ASKING = """
 from components.caption_trainer import training_process
-config = {"training": {"strategy": "multi_worker"}}
+config = {"training": {"strategy": "multi_worker"}, "devices": {}}
 arguments = dict.fromkeys(training_process._OF_TRAINER, "") | {"custom_config": config}
 training_process.run(arguments, "worker")
 """
