@@ -12,7 +12,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without what it says meanwhile: 2.21 writes from C++ that it found no GPU and which kernels it
+    has, whatever TF_CPP_MIN_LOG_LEVEL is. Where the import fails, all of it is told."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(before, said.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 class Quiet:

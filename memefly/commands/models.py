@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from memefly.commands.parser import Command, add_model, add_root, positive
+from memefly.quiet import import_tensorflow
 
 
 def add(command: Command) -> None:
@@ -41,6 +42,7 @@ def add_caption(command: Command) -> None:
 
 
 def _caption(arguments) -> int:
+    import_tensorflow()
     from memefly import images
     from memefly.errors import PictureError
     from memefly.exported import loading
@@ -131,6 +133,7 @@ _METRICS = (
 
 
 def _evaluate(arguments) -> int:
+    import_tensorflow()
     from tqdm import tqdm
 
     from memefly import evaluation, text
@@ -221,6 +224,7 @@ def add_export(command: Command) -> None:
 
 
 def _export(arguments) -> int:
+    import_tensorflow()
     from tqdm import tqdm
 
     from memefly.exported import reduced

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from memefly.commands.parser import Command, add_root, positive
+from memefly.quiet import import_tensorflow
 
 
 def add(command: Command) -> None:
@@ -134,6 +135,7 @@ def add_serve(command: Command) -> None:
 
 
 def _serve(arguments) -> int:
+    import_tensorflow()
     import uvicorn
 
     from memefly.exported.warmup import LARGEST_BATCH

@@ -50,6 +50,14 @@ def test_a_stored_model_says_the_same_in_every_form(stored, data, tmp_path):
         assert len(apart) <= (10 if form == "int8" else 0), (form, apart)
 
 
+def test_captions_come_without_a_word_of_the_libraries(stored, data):
+    model, said = stored
+    picture = data / "images" / "00.jpg"
+    command = [sys.executable, "-m", "pipeline.command", "caption", "--model", str(model), str(picture)]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
+    assert done.stdout == f"{picture}: {said['captions']['float32']['00.jpg']}\n" and done.stderr == ""
+
+
 def test_a_stored_model_is_judged_alike(stored, data):
     model, said = stored
     metrics = json.loads(store.memefly("evaluate", "--model", model, "--data", data, "--json"))["metrics"]
