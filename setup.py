@@ -78,7 +78,7 @@ setup(
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
-    package_data={"memefly": ["report/templates/*"], "pipeline": ["presets/*.yaml", "schemas/*"]},
+    package_data={"memefly": ["report/templates/*", "schemas/*"], "pipeline": ["presets/*.yaml"]},
     install_requires=LIBRARY,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["memefly=pipeline.command:main"]},

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from memefly import provenance
 
+HOME = Path(__file__).parents[1]
 IMPORT = "import time; t = time.perf_counter(); import pipeline.local_runner; print(time.perf_counter() - t)"
 
 
@@ -93,8 +94,8 @@ def repeated(call: Callable[[], object], times: int) -> float:
 
 def in_lane(python: str, what: str, arguments: argparse.Namespace) -> float:
     command = ["-c", IMPORT] if what == "import" else ["-m", "benchmarks.lanes", "--measure", what, *sys.argv[1:]]
-    environment = {**os.environ, "PYTHONPATH": str(provenance.HOME), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([python, *command], cwd=provenance.HOME, env=environment, stdout=subprocess.PIPE, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([python, *command], cwd=HOME, env=environment, stdout=subprocess.PIPE, check=True)
     return float(done.stdout.splitlines()[-1])
 
 

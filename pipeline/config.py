@@ -22,6 +22,7 @@ from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError
 from memefly.networks import NetworkConfig
+from memefly.schemas import SCHEMAS
 from memefly.training import TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -41,7 +42,7 @@ else:
     Metric = Literal[SCORES + PLAIN]
     Score = Literal[SCORES]
     Slice = Literal[SLICES]
-DEFAULT_SCHEMA = Path(__file__).parents[1] / "schemas" / "captions.pbtxt"
+DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
 
 class _Section(BaseModel):

@@ -21,7 +21,7 @@ MEMEFLY = (
     ("decoding",),
     ("encoders", "networks", "metrics", "datasets"),
     ("devices", "images", "text", "tracking", "provenance", "quiet"),
-    ("errors",),
+    ("errors", "schemas"),
 )
 
 
@@ -91,7 +91,7 @@ def test_importing_starts_nothing():
 
 def test_one_schema_of_the_example():
     """What CaptionExampleGen writes is what the schema says."""
-    schema = (HOME / "schemas" / "captions.pbtxt").read_text()
+    schema = (HOME / "memefly" / "schemas" / "captions.pbtxt").read_text()
     executor = (HOME / "components" / "caption_example_gen" / "executor.py").read_text()
     written = re.findall(r'^        "(\w+)": feature', executor, re.MULTILINE)
     assert set(written) | {"features", "features_shape", "features_flipped"} == set(

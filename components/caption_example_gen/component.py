@@ -59,7 +59,10 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
             CaptionExampleGenSpec(
                 data=data,
                 fingerprint=records.fingerprint(data),
-                code=code_digest("components/caption_example_gen", "memefly/datasets/records.py", "memefly/images.py"),
+                code=code_digest(
+                    *("components/caption_example_gen", "memefly/datasets/records.py", "memefly/images.py"),
+                    "memefly/schemas/dataset.schema.json",
+                ),
                 shares=json.dumps(dict(shares)),
                 max_pixels=max_pixels,
                 max_quarantined=max_quarantined,

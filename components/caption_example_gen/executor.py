@@ -100,7 +100,7 @@ class MakeExamples(beam.DoFn):
 
 
 def example(image_id: str, image: bytes, captions: list[str], group: str, source: str) -> bytes:
-    """A serialized Example, as `schemas/captions.pbtxt` describes it."""
+    """A serialized Example, as `memefly/schemas/captions.pbtxt` describes it."""
 
     def feature(*values: bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))

@@ -53,7 +53,7 @@ def lead(fn_args) -> None:
 def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -> None:
     """Trains in a process of its own, as `role`: "chief" or "worker". When it is no longer `wanted`, it has a minute to
     end. Raises `TrainingError` with what stopped it."""
-    path = os.pathsep.join([str(provenance.HOME), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(provenance.place_of("components").parent), os.environ.get("PYTHONPATH", "")])
     child = subprocess.Popen(
         [sys.executable, "-m", "components.caption_trainer.training_process", role],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
+
+from memefly import provenance
 
 log = logging.getLogger("memefly.serving")
 
@@ -41,10 +44,11 @@ class Executor(base_executor.BaseExecutor):
 def replay(model: str, examples: str, pictures: int, timeout: int) -> str:
     """Why the model cannot be served; empty if it can."""
     command = [sys.executable, "-m", "components.serving_validator.replay", model, examples, str(pictures)]
-    # Run from the folder above the package, so that -m finds it wherever the caller stands.
-    home = Path(__file__).parents[2]
+    # So that -m finds it wherever the caller stands.
+    path = os.pathsep.join([str(provenance.place_of("components").parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     try:
-        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
         return f"no answer within {timeout} seconds"
     if done.returncode == 0:

@@ -6,7 +6,7 @@
     ...     record = parse(line)          # RecordError: what is wrong with the line
 
 Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
-`split` may be missing. `schemas/dataset.schema.json` is the schema of a line.
+`split` may be missing. `memefly/schemas/dataset.schema.json` is the schema of a line.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import fastjsonschema
 
 from memefly import text
 from memefly.errors import DataError
+from memefly.schemas import SCHEMAS
 
 CAPTIONS_FILE = "captions.jsonl"
-SCHEMA = Path(__file__).parents[2] / "schemas" / "dataset.schema.json"
+SCHEMA = SCHEMAS / "dataset.schema.json"
 SPLITS = ("train", "val", "eval")
 REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
 
