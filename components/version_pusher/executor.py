@@ -13,7 +13,8 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.caption_metrics.evaluation import read_metrics
-from memefly.exported.manifest import read_manifest, write_manifest
+from memefly.errors import ModelError
+from memefly.exported.manifest import damage, read_manifest, versions, write_manifest
 
 log = logging.getLogger("memefly.pusher")
 
@@ -36,18 +37,25 @@ class Executor(executor.Executor):
 def push(source: Path, destination: Path, evaluation: dict[str, float]) -> Path:
     """Copies a model to DESTINATION/<version> and returns that folder.
 
-    Where the newest version is this very model already (a push that was interrupted after its rename), that one is
-    returned and nothing is written.
+    Where the newest whole version is this very model already (a push that was interrupted after its rename), that one
+    is returned and nothing is written. What is no whole model is never overwritten.
     """
     manifest = read_manifest(source)
+    if wrong := damage(source, contents=True):
+        raise ModelError(f"the model that was to be pushed, {source}, is not whole: {wrong}; run the pipeline again")
     destination.mkdir(parents=True, exist_ok=True)
     for stale in destination.parent.glob(f"{_PARTIAL}{destination.name}-*"):  # of pushes that were killed
         shutil.rmtree(stale, ignore_errors=True)
-    versions = sorted((int(p.name) for p in destination.iterdir() if p.name.isdigit()), reverse=True)
-    if versions and read_manifest(destination / str(versions[0]))["digest"] == manifest["digest"]:
-        log.info("version %d is this model already", versions[0])
-        return destination / str(versions[0])
-    number = max(int(time.time()), versions[0] + 1 if versions else 0)
+    there, whole = versions(destination), None
+    for version in there:
+        if wrong := damage(version):
+            log.warning("version %s in %s is no whole model (%s): left as it is", version.name, destination, wrong)
+        else:
+            whole = whole or version
+    if whole and read_manifest(whole)["digest"] == manifest["digest"]:
+        log.info("version %s is this model already", whole.name)
+        return whole
+    number = max(int(time.time()), int(there[0].name) + 1 if there else 0)
     # Beside the folder that servers watch, on the same file system: it becomes visible by one rename.
     partial = destination.parent / f"{_PARTIAL}{destination.name}-{os.getpid()}"
     shutil.copytree(source, partial)

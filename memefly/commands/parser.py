@@ -9,10 +9,12 @@ imports what it needs when it runs: `memefly --help` loads no TensorFlow.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from memefly import __version__
@@ -32,13 +34,28 @@ def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about Python 3.10
     try:
-        return arguments.command(arguments)
+        with _warnings_told():
+            return arguments.command(arguments)
     except MemeflyError as error:
         print(f"memefly: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("memefly: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """What our own loggers warn of goes to standard error, as one line each."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("memefly: %(message)s"))
+    ours = logging.getLogger("memefly")
+    ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
 
 
 def build(families: Sequence[Callable[[Command], None]]) -> argparse.ArgumentParser:
@@ -70,7 +87,7 @@ def build(families: Sequence[Callable[[Command], None]]) -> argparse.ArgumentPar
 
 def positive(value: str) -> int:
     """Of an argument that is a whole number from 1."""
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {value!r}")
     return int(value)
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
 
 from memefly.errors import ModelError
+
+log = logging.getLogger("memefly.model")
 
 MANIFEST = "memefly.json"
 MODEL_NAME = "captioner"
@@ -22,18 +26,63 @@ def read_manifest(folder: str | Path) -> dict:
     """What `memefly.json` says. Raises `ModelError` where the folder holds no exported model."""
     path = Path(folder) / MANIFEST
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is not a model of memefly: no {MANIFEST} in it. Expected a version folder such as "
             "ROOT/serving/captioner/1700000000, or the captioner folder above it"
         ) from None
-    except json.JSONDecodeError as error:
+    except NotADirectoryError:
+        raise ModelError(f"{folder} is a file; expected the folder of an exported model") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ModelError(f"{path} is damaged ({error})") from None
+    if not isinstance(manifest, dict):
+        raise ModelError(f"{path} is damaged: expected an object, got {type(manifest).__name__}")
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Writes `memefly.json`, last of all: it gains `files`, the size and SHA-256 of every other file in the folder."""
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
+    }
+    content = json.dumps({**manifest, "files": files}, indent=2, sort_keys=True) + "\n"
+    (folder / MANIFEST).write_text(content, encoding="utf-8")
+
+
+def damage(folder: str | Path, contents: bool = False) -> str:
+    """What is wrong with the files of an exported model, in a few words; empty where nothing is. With `contents` every
+    byte of them is read, else their sizes are looked at."""
+    folder = Path(folder)
+    try:
+        manifest = read_manifest(folder)
+    except (ModelError, OSError) as error:
+        return f"no {MANIFEST} in it" if not (folder / MANIFEST).is_file() else str(error)
+    files = manifest.get("files")
+    if files is None:  # of a memefly that did not list them yet
+        graph = any((folder / name).is_file() for name in ("saved_model.pb", "encoder.tflite"))
+        return "" if graph else "no SavedModel in it: saved_model.pb is gone"
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is gone"
+        if path.stat().st_size != wanted["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes, and had {wanted['bytes']:,}"
+        if contents and _sha256(path) != wanted["sha256"]:
+            return f"{name} is not what was written"
+    return ""
+
+
+def _sha256(path: Path) -> str:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            content.update(part)
+    return content.hexdigest()
 
 
 def manifest_of_smaller(manifest: dict, precision: str) -> dict:
@@ -42,15 +91,38 @@ def manifest_of_smaller(manifest: dict, precision: str) -> dict:
     return kept | {"precision": precision, "of": manifest["digest"], "metrics": {}}
 
 
+def versions(folder: str | Path) -> list[Path]:
+    """The version folders in a folder of versions, newest first, whole or not."""
+    folder = Path(folder)
+    found = [p for p in folder.iterdir() if _is_version(p)] if folder.is_dir() else []
+    return sorted(found, key=lambda p: int(p.name), reverse=True)
+
+
 def newest_version(folder: str | Path) -> Path:
-    """`folder` itself where it is a model, else its version with the highest number. Raises `ModelError`."""
+    """`folder` itself where it is a model, else the whole one of its versions with the highest number; what is newer
+    and not whole is told of and passed over. Raises `ModelError`."""
     folder = Path(folder)
     if (folder / MANIFEST).is_file():
         return folder
-    versions = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-    if not versions:
-        read_manifest(folder)  # raises, and says what was expected
-    return max(versions, key=lambda p: int(p.name))
+    passed_over = []
+    for version in versions(folder):
+        wrong = damage(version)
+        if not wrong:
+            for told in passed_over:
+                log.warning("passes over version %s", told)
+            return version
+        passed_over.append(f"{version.name}, which is no whole model of memefly: {wrong}")
+    if passed_over:
+        raise ModelError(
+            f"none of the versions in {folder} is whole, and what is not whole does not load as a SavedModel: "
+            f"{'; '.join(passed_over)}. Run the pipeline again, which pushes a whole one"
+        )
+    read_manifest(folder)  # raises, and says what was expected
+    raise AssertionError("unreachable")
+
+
+def _is_version(path: Path) -> bool:
+    return path.is_dir() and re.fullmatch(r"[0-9]{1,18}", path.name) is not None
 
 
 def model_digest(folder: Path) -> str:

@@ -31,7 +31,7 @@ from memefly.errors import DataError, ModelError, PictureError
 from memefly.exported import lite, loading
 from memefly.exported.captioner import Captioner, export
 from memefly.exported.lite import LiteModel
-from memefly.exported.manifest import MODEL_NAME, manifest_of_smaller, read_manifest, write_manifest
+from memefly.exported.manifest import MODEL_NAME, manifest_of_smaller, read_manifest, versions, write_manifest
 from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import score
@@ -81,7 +81,7 @@ def reduce(
             raise ModelError(
                 f"{out} is for TensorFlow Serving, which cannot load int8; export it to a folder elsewhere"
             )
-        version = max(int(p.name) for p in out.iterdir() if p.name.isdigit()) + 1
+        version = int(versions(out)[0].name) + 1
     out = out / str(version)
     if out.exists():
         raise ModelError(f"{out} is there already; remove it, or export elsewhere")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from memefly import text
 from memefly.decoding import KNOBS, DecodingConfig
 from memefly.errors import ModelError
-from memefly.exported.manifest import SIGNATURES, read_manifest
+from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
 
 
@@ -31,6 +31,8 @@ class ExportedModel:
 
     def __init__(self, folder: Path):
         self.folder, self.manifest = folder, read_manifest(folder)
+        if not isinstance(self.manifest.get("config", {}).get("decoding"), dict):
+            raise ModelError(f"{folder / MANIFEST} is damaged: config.decoding is not in it")
         try:
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:

@@ -22,6 +22,7 @@ import datetime
 import fcntl
 import getpass
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from memefly.errors import PromotionError
+from memefly.exported.manifest import MANIFEST, damage, read_manifest, versions
+
+log = logging.getLogger("memefly.promotion")
 
 LABELS = ("stable", "canary")
 NAME = "captioner"
@@ -166,26 +170,32 @@ def _known(label: str) -> None:
 def _blessed(serving: Path, version: int | str) -> int:
     """The number of a version that may be served."""
     folder = serving / NAME
-    there = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    there = {int(path.name): path for path in versions(folder)}
     if not there:
         raise PromotionError(f"no version in {folder}; push one first: memefly run --data DIR --root {serving.parent}")
     if version == "latest":
-        version = there[-1]
-    if not str(version).isdigit() or int(version) not in there:
-        raise PromotionError(f"no version {version} in {folder}; there are {', '.join(map(str, there))}")
-    path = folder / str(version) / "memefly.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise PromotionError(f"version {version} is no model of memefly: {path}: {error}") from None
-    if not manifest.get("blessed"):
+        version = next((number for number, path in there.items() if not _passed_over(path)), max(there))
+    if not str(version).isdecimal() or int(version) not in there:
+        raise PromotionError(f"no version {version} in {folder}; there are {', '.join(map(str, sorted(there)))}")
+    path = there[int(version)]
+    if wrong := damage(path, contents=True):
+        raise PromotionError(f"version {version} is no model of memefly that is whole: {path}: {wrong}")
+    if not read_manifest(path).get("blessed"):
         raise PromotionError(
-            f"version {version} was not pushed by the pipeline, so no gate has blessed it ({path} does not say "
-            '"blessed"); run the pipeline, which pushes what passes'
+            f"version {version} was not pushed by the pipeline, so no gate has blessed it ({path / MANIFEST} does not "
+            'say "blessed"); run the pipeline, which pushes what passes'
         )
-    if not (path.parent / "saved_model.pb").is_file():
+    if not (path / "saved_model.pb").is_file():
         raise PromotionError(f"version {version} is no SavedModel; TensorFlow Serving cannot serve it")
     return int(version)
+
+
+def _passed_over(path: Path) -> bool:
+    """Whether a version is no whole model; told where it is not."""
+    wrong = damage(path)
+    if wrong:
+        log.warning("passes over version %s, which is no model of memefly: %s", path.name, wrong)
+    return bool(wrong)
 
 
 def _move(serving: Path, move: Move, wait: Callable[[int], None], base_path: str | None = None) -> Move:

@@ -211,7 +211,7 @@ def _knobs(request: Request) -> dict[str, float]:
 async def _pictures(request: Request) -> list[tuple[str, bytes]]:
     """Names and bytes, whichever way they came."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BYTES:
+    if declared.isdecimal() and int(declared) > MAX_BYTES:
         raise _too_large()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         try:
