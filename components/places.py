@@ -25,6 +25,8 @@ from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.orchestration.portable import beam_executor_operator, data_types, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
 
+from components import inventory
+
 SCHEMES = ("root://", "data://")
 _current: Places | None = None
 
@@ -154,20 +156,22 @@ def run_resolved(
     for side in ("input_dict", "output_dict"):
         artifacts = copy.deepcopy(getattr(info, side))
         for artifact in (one for those in artifacts.values() for one in those):
-            name(artifact.mlmd_artifact, places.absolute)
+            rewrite(artifact.mlmd_artifact, places.absolute)
         setattr(absolute, side, artifacts)
     absolute.exec_properties = {key: _resolve(value) for key, value in info.exec_properties.items()}
     for path in ("execution_output_uri", "stateful_working_dir", "tmp_dir"):
         setattr(absolute, path, places.absolute(getattr(info, path)))
     output = run(absolute)
+    for artifact in (one for those in absolute.output_dict.values() for one in those):
+        inventory.write(artifact.uri)
     output.ClearField("execution_properties")  # they are the execution's parameters, and those are known
     for artifact in (one for those in output.output_artifacts.values() for one in those.artifacts):
-        name(artifact, places.relative)
+        rewrite(artifact, places.relative)
     return output
 
 
-def name(artifact, as_: Callable[[str], str]) -> None:
-    """Puts the paths of an ML Metadata artifact, its own and those in its properties, `as_` they are to be."""
+def rewrite(artifact, as_: Callable[[str], str]) -> None:
+    """Makes of the paths of an ML Metadata artifact, its own and those in its properties, what `as_` makes of them."""
     artifact.uri = as_(artifact.uri)
     for value in artifact.custom_properties.values():
         if value.HasField("string_value"):
@@ -181,7 +185,9 @@ class PythonOperator(python_executor_operator.PythonExecutorOperator):
 
 class BeamOperator(beam_executor_operator.BeamExecutorOperator):
     def run_executor(self, execution_info, make_beam_pipeline_fn=None):
-        return run_resolved(lambda info: super(BeamOperator, self).run_executor(info, make_beam_pipeline_fn), execution_info)
+        return run_resolved(
+            lambda info: super(BeamOperator, self).run_executor(info, make_beam_pipeline_fn), execution_info
+        )
 
 
 # For TFX's Launcher, in the place of its own.

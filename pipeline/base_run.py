@@ -38,6 +38,7 @@ def find(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Base:
         return Base(None, {})
     name = pipeline.pipeline_info.id
     passed_over: dict[str, list[str]] = {}
+    reasons: list[str] = []
     nodes = {
         node: handle.store.get_context_by_type_and_name(
             constants.NODE_CONTEXT_TYPE_NAME, compiler_utils.node_context_name(name, node)
@@ -45,13 +46,25 @@ def find(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Base:
         for node in needed
     }
     for run in _runs(handle, name):
-        missing = [node for node, context in nodes.items() if not _ended_well(handle, run, context)]
+        missing, lost = [], []
+        for node, context in nodes.items():
+            executions = _ended_well(handle, run, context)
+            if not executions:
+                missing.append(node)
+            elif gone := _lost(handle, executions):
+                missing.append(node)
+                lost.append(f"{node}'s {' and '.join(gone)}")
         if not missing:
             return Base(run.name, passed_over)
         passed_over[run.name] = missing
+        if lost:
+            reasons.append(
+                f"files of {', '.join(lost)} are gone from run {run.name}: run from {lost[0].partition(chr(39))[0]}"
+            )
     raise UsageError(
         f"this part of the pipeline goes on from what {', '.join(needed)} made, and no run in this root has all of "
-        "that; run the pipeline from its beginning first, without --from"
+        f"that{' (' + '; '.join(reasons) + ')' if reasons else ''}; run the pipeline from its beginning first, without "
+        "--from"
     )
 
 
@@ -68,8 +81,17 @@ def _runs(handle: metadata.Metadata, pipeline: str) -> list[metadata_store_pb2.C
     return sorted(runs, key=lambda run: (run.create_time_since_epoch, run.id), reverse=True)
 
 
-def _ended_well(handle: metadata.Metadata, run, node: metadata_store_pb2.Context | None) -> bool:
+def _ended_well(handle: metadata.Metadata, run, node: metadata_store_pb2.Context | None) -> list:
+    """The executions of a node in a run that ended well."""
     if node is None:
-        return False
+        return []
     executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts=[run, node])
-    return any(execution_lib.is_execution_successful(execution) for execution in executions)
+    return [execution for execution in executions if execution_lib.is_execution_successful(execution)]
+
+
+def _lost(handle: metadata.Metadata, executions: list) -> list[str]:
+    """Keys of the outputs of executions whose files are gone."""
+    events = handle.store.get_events_by_execution_ids([execution.id for execution in executions])
+    keys = {e.artifact_id: e.path.steps[0].key for e in events if e.type == metadata_store_pb2.Event.OUTPUT}
+    artifacts = handle.store.get_artifacts_by_id(list(keys))
+    return sorted(keys[a.id] for a in artifacts if a.state == metadata_store_pb2.Artifact.DELETED)

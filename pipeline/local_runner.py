@@ -23,10 +23,12 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 
 from components.caption_example_gen import executor as example_gen
+from components.places import OPERATORS, Places
 from memefly import devices, encoders, provenance
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.report import report
 from pipeline import base_run, outcomes
+from pipeline import root as root_folder
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
 from pipeline.summary import SUMMARY, RunSummary
@@ -52,8 +54,8 @@ def run(
     seconds}) after each node. Whatever happens, `ROOT/runs/<run_id>/summary.json` is written. Raises what a
     component of ours raised, or `PipelineError`.
     """
+    root_folder.check(root)
     home = Path(root).resolve()
-    home.mkdir(parents=True, exist_ok=True)
     started = datetime.datetime.now(datetime.timezone.utc)
     summary = RunSummary(
         run_id=_run_id(home, started),
@@ -68,7 +70,9 @@ def run(
     clock = time.monotonic()
     try:
         devices.configure(config.devices)
-        _run(config, str(Path(data).resolve()), home, summary, from_node, to_node, on_event)
+        places = Places({"root": home, "data": Path(data).resolve()})
+        with places.open():
+            _run(config, data, home, places, summary, from_node, to_node, on_event)
     except QuarantineError as error:
         _write_lines(folder / example_gen.QUARANTINE, error.entries)
         summary.error = str(error)
@@ -84,7 +88,7 @@ def run(
     return summary
 
 
-def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) -> None:
+def _run(config, data, home, places: Places, summary: RunSummary, from_node, to_node, on_event) -> None:
     pipeline = compiler.Compiler().compile(create_pipeline(config, data, str(home)))
     runtime_parameter_utils.substitute_runtime_parameter(
         pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: summary.run_id}
@@ -105,6 +109,8 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             )
         except ValueError as error:
             raise UsageError(f"this part of the pipeline cannot be run: {error}") from error
+    with metadata.Metadata(connection) as handle:
+        root_folder.look_over(handle, places)
     base = _base(connection, pipeline) if from_node else None
 
     outputs: dict[str, dict] = {}
@@ -126,6 +132,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                custom_executor_operators=OPERATORS,
             ).launch()
         except Exception as error:
             _done(summary, on_event, name, "failed", time.monotonic() - clock)
@@ -133,7 +140,7 @@ def _run(config, data, home, summary: RunSummary, from_node, to_node, on_event) 
             if ours is not None:
                 raise ours from None  # it is among the causes of `error`: another cause would close a circle
             raise PipelineError(name, f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
-        state, outputs[name] = outcomes.outcome(connection, info)
+        state, outputs[name] = outcomes.outcome(connection, info, places)
         _done(summary, on_event, name, state, time.monotonic() - clock)
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")

@@ -1,6 +1,6 @@
 """What a node did and left behind, as ML Metadata and its artifacts have it, into the run's summary.
 
->>> state, outputs = outcome(connection, launched)
+>>> state, outputs = outcome(connection, launched, places)
 >>> collect("Evaluator", state, outputs, summary, home)
 """
 
@@ -20,6 +20,7 @@ from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics.names import BASELINE
 from components.caption_trainer.training import CHECKPOINTS, HISTORY
+from components.places import Places, rewrite
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
 from pipeline.summary import RunSummary
@@ -31,8 +32,8 @@ _STATES = {
 }
 
 
-def outcome(connection, info) -> tuple[str, dict[str, list]]:
-    """State of an execution and its output artifacts, by key, as ML Metadata has them."""
+def outcome(connection, info, places: Places) -> tuple[str, dict[str, list]]:
+    """State of an execution and its output artifacts, by key, with the paths that they have now."""
     if info is None or not info.execution_id:
         return "ran", {}
     with metadata.Metadata(connection) as handle:
@@ -42,6 +43,7 @@ def outcome(connection, info) -> tuple[str, dict[str, list]]:
         keys = {event.artifact_id: event.path.steps[0].key for event in events if event.type == output}
         artifacts: dict[str, list] = {}
         for artifact in handle.store.get_artifacts_by_id(list(keys)):
+            rewrite(artifact, places.absolute)
             artifacts.setdefault(keys[artifact.id], []).append(artifact)
     return _STATES.get(execution.last_known_state, "failed"), artifacts
 

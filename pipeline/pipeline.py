@@ -32,6 +32,7 @@ from components.serving_validator.component import ServingValidator
 from components.tracking.component import Tracking
 from components.version_pusher.component import VersionPusher
 from memefly import encoders
+from memefly.datasets import records
 from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME
 from memefly.provenance import code_digest
@@ -39,6 +40,7 @@ from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
 
 NAME = "memefly"
+METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
@@ -49,12 +51,16 @@ _TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")
 
 
 def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipeline.Pipeline:
-    """Wires `config` for the canonical data set `data`; everything it leaves behind is under `root`."""
-    home = Path(root)
+    """Wires `config` for the canonical data set `data`; everything it leaves behind is under `root`.
+
+    What it needs to know of them is read here; nodes and ML Metadata are given names for them (`components.places`),
+    so that both may lie elsewhere the next time.
+    """
 
     # Pictures and captions to Examples; bad records to the quarantine.
     example_gen = CaptionExampleGen(
-        data=data,
+        data="data://",
+        fingerprint=records.fingerprint(data),
         shares=config.data.splits.model_dump(),
         max_pixels=config.data.max_pixels,
         max_quarantined=config.data.max_quarantined,
@@ -67,7 +73,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     )
 
     # The schema is code, reviewed and versioned, and not what the data happens to look like today.
-    schema_gen = ImportSchemaGen(schema_file=_by_content(config.data.schema_file, home / "schemas"))
+    schema_gen = ImportSchemaGen(schema_file=_by_content(config.data.schema_file, Path(root)))
 
     # Anomalies stop the run.
     example_validator = StrictExampleValidator(
@@ -76,7 +82,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
 
     # Each distinct picture once through the frozen encoder, ever.
     image_features = ImageFeatures(
-        examples=example_gen.outputs["examples"], encoder=config.encoder, store=str(home / "features")
+        examples=example_gen.outputs["examples"], encoder=config.encoder, store="root://features"
     )
 
     # Vocabulary, token ids, channel statistics; from train alone, and eval is not even transformed.
@@ -108,7 +114,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
             },
             "splits": config.data.splits.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),
-            "root": str(home),
+            "root": "root://",
             "code": code_digest(*_TRAINER_CODE),
         },
     )
@@ -144,7 +150,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
-        destination=str(home / "serving" / MODEL_NAME),
+        destination=f"root://serving/{MODEL_NAME}",
     )
 
     # Lineage and sample captions, for W&B and for the report.
@@ -155,33 +161,34 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         evaluation=evaluator.outputs["evaluation"],
         model_blessing=evaluator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
-        root=str(home),
+        root="root://",
         pictures=config.report.pictures,
     )
 
     return tfx_pipeline.Pipeline(
         pipeline_name=NAME,
-        pipeline_root=str(home / "artifacts"),
+        pipeline_root="root://artifacts",
         components=[
             example_gen, statistics_gen, schema_gen, example_validator, image_features, transform, trainer, live,
             evaluator, serving_validator, pusher, tracking,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(home / "metadata.sqlite")),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA)),
         beam_pipeline_args=list(config.beam),
     )  # fmt: skip
 
 
-def _by_content(schema_file: str, folder: Path) -> str:
-    """A copy of the schema named by its content: ImportSchemaGen's cache knows a schema by its path alone."""
+def _by_content(schema_file: str, root: Path) -> str:
+    """A copy of the schema in the root, named by its content: the cache knows a schema by its path alone."""
     try:
         content = Path(schema_file).read_bytes()
     except OSError as error:
         raise ConfigError(f"data.schema: cannot read {schema_file} ({error.strerror})") from None
-    copy = folder / hashlib.sha256(content).hexdigest()[:16] / "captions.pbtxt"
+    inside = f"schemas/{hashlib.sha256(content).hexdigest()[:16]}/captions.pbtxt"
+    copy = root / inside
     if not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
         partial = copy.with_suffix(f".{os.getpid()}")
         partial.write_bytes(content)
         os.replace(partial, copy)
-    return str(copy)
+    return f"root://{inside}"

@@ -52,13 +52,15 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
         shares: Mapping[str, float],
         max_pixels: int = images.MAX_PIXELS,
         max_quarantined: float = 0.1,
+        fingerprint: str | None = None,
     ):
         """`shares` are relative sizes of the splits, for pictures whose split the data set does not name; more than
-        the share `max_quarantined` of bad records fails the component."""
+        the share `max_quarantined` of bad records fails the component. `fingerprint` changes with what the data set
+        holds; it is to be given where `data` is a name that cannot be read yet."""
         super().__init__(
             CaptionExampleGenSpec(
                 data=data,
-                fingerprint=records.fingerprint(data),
+                fingerprint=fingerprint or records.fingerprint(data),
                 code=code_digest(
                     *("components/caption_example_gen", "memefly/datasets/records.py", "memefly/images.py"),
                     "memefly/schemas/dataset.schema.json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,5 +148,5 @@ def _sha256(path: str) -> str:
 def _key(config: dict, transform_output: str) -> str:
     """Names the checkpoints of this very training: another recipe or other data never resumes from them."""
     relevant = {k: config[k] for k in ("encoder", "encoder_digest", "network", "training", "text", "code")}
-    relevant["transform"] = transform_output
+    relevant["transform"] = os.path.relpath(transform_output, config["root"])  # a root may be moved meanwhile
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

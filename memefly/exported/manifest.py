@@ -104,7 +104,7 @@ def newest_version(folder: str | Path) -> Path:
     folder = Path(folder)
     if (folder / MANIFEST).is_file():
         return folder
-    passed_over = []
+    passed_over: list[str] = []
     for version in versions(folder):
         wrong = damage(version)
         if not wrong:

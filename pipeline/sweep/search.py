@@ -59,6 +59,7 @@ class PipelineRunner:
         import tf_keras
         from tfx.utils import path_utils
 
+        from components.places import Places
         from memefly.exported.manifest import read_manifest
         from pipeline import local_runner
 
@@ -69,7 +70,8 @@ class PipelineRunner:
             tf_keras.backend.clear_session()
             gc.collect()
         artifacts = self._artifacts(summary.run_id)
-        manifest = read_manifest(path_utils.serving_model_dir(artifacts["Model"]))
+        model = Places({"root": Path(self._root).resolve()}).absolute(artifacts["Model"])
+        manifest = read_manifest(path_utils.serving_model_dir(model))
         return manifest["metrics"]["val"], artifacts["TransformGraph"]
 
     def _artifacts(self, run_id: str) -> dict[str, str]:
