@@ -106,7 +106,7 @@ def look_over(handle: metadata.Metadata, places: Places) -> None:
         if artifact.state not in (_LIVE, _DELETED):
             continue
         moved = _named(artifact, places)
-        wrong = _lost(artifact, places, contents=artifact.id == newest)  # what is judged and pushed next
+        wrong = _lost(artifact, places, contents=artifact.id == newest or artifact.state == _DELETED)
         state = _DELETED if wrong else _LIVE
         if state != artifact.state:
             artifact.state = state

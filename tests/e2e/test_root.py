@@ -1,0 +1,224 @@
+"""A ROOT that somebody has moved, or taken something out of, between two runs."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from components import places
+from memefly.errors import UsageError
+from memefly.serving import promotion
+
+
+@pytest.fixture(scope="module")
+def run(memes, small_encoder):
+    from pipeline import config, local_runner
+
+    def run(root: Path, *overrides: str, data: Path = memes, **part):
+        configuration = config.load("tiny", [f"encoder.weights={small_encoder}", *overrides])
+        return local_runner.run(configuration, str(data), str(root), **part)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("first") / "root"
+    assert run(root).pushed
+    promotion.promote(root, "latest", "stable")
+    return root
+
+
+@pytest.fixture
+def root(finished, tmp_path) -> Path:
+    """The finished ROOT, elsewhere."""
+    return Path(shutil.copytree(finished, tmp_path / "somewhere" / "else" / "root", symlinks=True))
+
+
+def states(summary) -> dict[str, str]:
+    return {c["name"]: c["state"] for c in summary.components if c["name"] != "LiveModel"}
+
+
+def ran(summary) -> list[str]:
+    return [name for name, state in states(summary).items() if state == "ran"]
+
+
+def pushed(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "serving" / "captioner").iterdir())
+
+
+def artifact(root: Path, kind: str) -> Path:
+    (folder,) = (root / "artifacts").glob(kind + "/*")
+    return folder
+
+
+def test_a_root_elsewhere_goes_on(finished, root, run, memes, tmp_path):
+    """Moved, reached through a link, its data set moved too: everything comes from the cache, under its new path."""
+    hidden = finished.rename(finished.with_name("away"))  # what still pointed there would fail
+    try:
+        link, moved = tmp_path / "link", tmp_path / "pictures"
+        link.symlink_to(root)
+        shutil.copytree(memes, moved)
+        again = run(link, data=moved)
+        assert ran(again) == [] and again.features == {"computed": 0, "reused": 60}
+        assert again.pushed == str(root / "serving" / "captioner" / pushed(root)[0])
+        assert Path(again.pushed).is_dir()
+        assert promotion.labels(root) == {"stable": int(pushed(root)[0])}
+        assert (root / "runs" / "latest" / "report.html").is_file()
+
+        trained = run(root, "training.max_steps=3", to_node="Evaluator")
+        assert ran(trained) == ["Trainer", "Evaluator"]
+        assert trained.baseline, "the model that was blessed elsewhere is the baseline here"
+        part = run(root, "training.max_steps=2", from_node="Trainer", to_node="Trainer")
+        assert states(part)["Trainer"] == "ran"
+    finally:
+        hidden.rename(finished)
+
+
+def test_ml_metadata_knows_no_path_of_this_machine(root):
+    with sqlite3.connect(root / "metadata.sqlite") as database:
+        uris = [uri for (uri,) in database.execute("SELECT uri FROM Artifact")]
+        strings = [
+            text
+            for table in ("ArtifactProperty", "ExecutionProperty")
+            for (text,) in database.execute(f"SELECT string_value FROM {table} WHERE string_value IS NOT NULL")
+        ]
+    assert len(uris) > 10 and all(uri.startswith("root://artifacts/") for uri in uris)
+    assert not [text for text in strings if "/root/" in text or "/pictures" in text]
+
+
+def test_a_root_of_an_older_memefly_goes_on(root, run):
+    """ML Metadata had absolute paths in it, of where the ROOT was then."""
+    with sqlite3.connect(root / "metadata.sqlite") as database:
+        database.execute("UPDATE Artifact SET uri = replace(uri, 'root://', '/gone/since/')")
+        database.execute("UPDATE ArtifactProperty SET string_value = replace(string_value, 'root://', '/gone/since/')")
+    after = run(root, "training.max_steps=3", from_node="Trainer", to_node="Evaluator")
+    assert after.baseline and ran(after) == ["Trainer", "Evaluator"]
+
+
+def test_a_version_that_is_gone_is_pushed_again(root, run, caplog):
+    (version,) = (root / "serving" / "captioner").iterdir()
+    shutil.rmtree(version)
+    (root / "serving" / "captioner" / "99999999999").mkdir()  # nobody's, and a number
+    again = run(root)
+    assert ran(again) == ["VersionPusher", "Tracking"]
+    assert Path(again.pushed, "saved_model.pb").is_file() and again.pushed.endswith("/100000000000")
+    assert f"{version} is gone" in caplog.text
+    assert "version 99999999999 in" in caplog.text and not list((root / "serving/captioner/99999999999").iterdir())
+    assert promotion.promote(root, "latest", "stable").version == 100000000000
+
+
+def test_a_version_that_is_damaged_is_pushed_again(root, run):
+    (version,) = (root / "serving" / "captioner").iterdir()
+    (version / "saved_model.pb").write_bytes(b"cut")
+    again = run(root)
+    assert again.pushed and again.pushed != str(version) and (version / "saved_model.pb").read_bytes() == b"cut"
+
+
+@pytest.mark.parametrize("damage", ["gone", "file gone", "cut", "other bytes"])
+def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog, damage):
+    model = artifact(root, "Trainer/model")
+    (weights,) = model.rglob("variables.data*")
+    if damage == "gone":
+        shutil.rmtree(model)
+    elif damage == "file gone":
+        weights.unlink()
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    else:
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 255
+        weights.write_bytes(bytes(content))
+    after = run(root, "training.max_steps=3")
+    assert after.baseline is None and after.metrics and after.pushed
+    assert str(model) in caplog.text and "is no baseline" in caplog.text
+    assert "judges by what is asked of a first model" in caplog.text
+    # And what is not changed is made anew, since it is not there.
+    assert "Trainer" in ran(run(root, to_node="Trainer"))
+
+
+def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
+    second = run(root, "training.max_steps=30")
+    assert second.pushed and second.baseline
+    unfit = "gate.floors.bleu4=0.9"  # what is trained next is not blessed
+    third = run(root, "training.max_steps=3", unfit, to_node="Evaluator")
+    assert third.baseline["bleu4"] == pytest.approx(second.metrics["bleu4"])
+    models = sorted((root / "artifacts" / "Trainer" / "model").iterdir(), key=lambda path: int(path.name))
+    shutil.rmtree(models[1])
+    fourth = run(root, "training.max_steps=4", unfit, to_node="Evaluator")
+    assert fourth.baseline["bleu4"] == pytest.approx(second.baseline["bleu4"])
+    assert f"measures against an older blessed model, {models[0]}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [
+        ("CaptionExampleGen/examples", "CaptionExampleGen"),
+        ("ImageFeatures/features", "ImageFeatures"),
+        ("Transform/transform_graph", "Transform"),
+    ],
+)
+def test_a_component_whose_files_are_gone_is_not_cached(root, run, lost, again, caplog):
+    folder = artifact(root, lost)
+    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.unlink()  # its folder stays
+    with pytest.raises(UsageError, match=f"{again}.* are gone from run .*: run from {again}"):
+        run(root, "training.max_steps=3", from_node=("Trainer" if again == "Transform" else "Transform"))
+    after = run(root, to_node="Transform")
+    assert states(after)[again] == "ran" and f"{largest.relative_to(folder)} is gone" in caplog.text
+    assert states(run(root, to_node="Transform"))[again] == "cached"
+
+
+def test_files_that_are_back_count_again(root, run):
+    folder = artifact(root, "Trainer/model")
+    away = folder.rename(root / "away")
+    run(root, to_node="Transform")
+    away.rename(folder)
+    assert run(root, "training.max_steps=3", to_node="Evaluator").baseline
+
+
+def test_without_ml_metadata_it_starts_afresh(root, run, caplog):
+    (root / "metadata.sqlite").unlink()
+    before = artifact(root, "Trainer/model").name
+    after = run(root)
+    assert "Trainer" in ran(after) and after.features == {"computed": 0, "reused": 60}
+    assert after.pushed and after.baseline is None
+    assert (root / "artifacts.unknown" / "Trainer" / "model" / before).is_dir(), "nothing is lost"
+    assert "starts afresh" in caplog.text
+    assert ran(run(root)) == []
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000, "other"])
+def test_garbage_in_ml_metadata_is_named(root, run, content):
+    path = root / "metadata.sqlite"
+    if content == "other":
+        path.unlink()
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE shopping (list TEXT)")
+    else:
+        path.write_bytes(content)
+    before, runs = path.read_bytes(), sorted((root / "runs").iterdir())
+    with pytest.raises(UsageError, match=r"metadata\.sqlite is damaged or no ML Metadata database .*move it away"):
+        run(root)
+    assert path.read_bytes() == before and sorted((root / "runs").iterdir()) == runs
+
+
+def test_places_are_names_of_folders(tmp_path):
+    known = places.Places({"root": tmp_path, "data": "/pictures"})
+    assert known.absolute("root://artifacts/a/1") == f"{tmp_path}/artifacts/a/1"
+    assert known.absolute("root://") == str(tmp_path) and known.absolute("data://") == "/pictures"
+    assert known.relative(f"{tmp_path}/artifacts/a/1") == "root://artifacts/a/1"
+    assert known.relative("/pictures/a.jpg") == "data://a.jpg"
+    for other in ("/pictures2/a.jpg", "gs://bucket/root", "root", ""):
+        assert known.absolute(other) == other and known.relative(other) == other
+    with known.open():
+        places.PlacesFilesystem.makedirs("root://a/b")
+        with places.PlacesFilesystem.open("root://a/b/c", "w") as file:
+            file.write("content")
+        assert [row[0] for row in places.PlacesFilesystem.walk("root://a")] == ["root://a", "root://a/b"]
+        assert places.PlacesFilesystem.glob("root://a/*/*") == ["root://a/b/c"]
+    with pytest.raises(ValueError, match="no such place is open"):
+        places.PlacesFilesystem.exists("root://a")
+    assert json.loads(places._resolve('{"a": "data://"}')) == {"a": "data://"}, "known only while it is open"
