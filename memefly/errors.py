@@ -18,6 +18,7 @@ MemeflyError             exit 1
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -98,6 +99,11 @@ class BusyError(MemeflyError):
     pass
 
 
+_ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|0x[0-9a-f]{6,}")
+
+
 def first_line(error: BaseException) -> str:
-    """What a library's error says, short enough to stand in a message of ours; its type where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    """What a library's error says, short enough to stand in a message of ours and the same in every run; its type where
+    it says nothing."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return _ADDRESS.sub("…", said)[:300]

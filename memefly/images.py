@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from memefly.errors import PictureError, first_line
+from memefly.sandbox import LimitError, Limits, Sandbox
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,6 +31,23 @@ REASONS = ("missing_picture", "empty_file", "not_a_picture", "truncated", "too_l
 PREPROCESSING = "decode-rgb/bilinear-antialias/[-1,1]/1"  # part of every encoder digest: change it with `preprocess`
 
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# EPS is a program, which Ghostscript runs; the others hold no pixels that Pillow could read by itself.
+_NOT_OPENED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_SCAN, _SCANS = b"\xff\xda", 100  # of a progressive JPEG: each goes over all pixels, and ten are many
+_BESIDE = 4_000_000  # bytes of a file that are no pixels: profiles, previews, texts
+_sandbox = Sandbox("memefly.images:make_plain")
+# A pixel, twice what one takes of a processor and of memory in the costliest modes: CMYK, 16 bits, floats.
+_SECONDS, _MEGABYTES = 0.2e-6, 70e-6
 _PLAIN = {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L"), ("BMP", "RGB")}
 
 
@@ -55,56 +73,113 @@ def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Checks the bytes of a picture and makes them fit for the graph. Raises `PictureError`."""
+    """Checks the bytes of a picture and makes them fit for the graph. Raises `PictureError`.
+
+    They are decoded in a process apart: whatever they hold, it costs no more time and memory than `max_pixels` would,
+    and harms nobody else.
+    """
     if not data:
         raise PictureError("empty_file", "the file has no bytes")
     image_id = hashlib.sha256(data).hexdigest()
+    limits = Limits(2 + round(max_pixels * _SECONDS), 500 + round(max_pixels * _MEGABYTES))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # bombs are judged below, by one limit
-            image = Image.open(io.BytesIO(data))
+        said, rgb = _sandbox(data, limits, max_pixels=max_pixels)
+        if said.get("plain") and not _graph_decodes(data, said["width"], said["height"]):
+            said, rgb = _sandbox(data, limits, max_pixels=max_pixels, as_it_is=False)
+    except LimitError as error:
+        if error.limit == "crash":
+            raise PictureError("not_a_picture", f"its decoder breaks down ({error})") from None
+        raise PictureError("too_large", f"decoding it takes {error}: it holds more than a picture needs") from None
+    if "reason" in said:
+        raise PictureError(said["reason"], said["detail"])
+    return Picture(image_id, data if said["plain"] else rgb, said["width"], said["height"])
+
+
+def start(processes: int) -> None:
+    """Has so many decoders ready, which else start when they are wanted first."""
+    _sandbox.start(processes)
+
+
+def make_plain(data: bytes, max_pixels: int, as_it_is: bool = True) -> tuple[dict, bytes]:
+    """What `canonical` does in a process apart: `{"plain": true, "width", "height"}` for what TensorFlow reads as it is
+    (if that may be), the same with `"plain": false` and a PNG for the rest, `{"reason", "detail"}` for what is no
+    picture."""
+    Image.init()
+    formats = [name for name in Image.OPEN if name not in _NOT_OPENED]
+    warnings.simplefilter("ignore")  # bombs are judged here, by one limit
+    stage = "not_a_picture"
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            _check_size(image, max_pixels)
+            stage = "truncated"
+            plain = as_it_is and _is_plain(image, data)
+            image.load()
+            _check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
+            if plain:
+                return {"plain": True, "width": image.width, "height": image.height}, b""
+            out = io.BytesIO()
+            rgb = to_rgb(image)
+            rgb.save(out, format="PNG", compress_level=1)
+            return {"plain": False, "width": rgb.width, "height": rgb.height}, out.getvalue()
+    except PictureError as error:
+        return {"reason": error.reason, "detail": str(error)}, b""
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        detail = "not a picture in a format that can be read"
     except Image.DecompressionBombError as error:
-        raise PictureError("too_large", str(error)) from None
-    except Exception as error:  # Pillow's plugins raise nearly anything on bytes that are no picture
-        raise PictureError("not_a_picture", f"not a picture that can be read ({first_line(error)})") from None
+        stage, detail = "too_large", str(error)
+    except BaseException as error:  # Pillow's plugins raise nearly anything on bytes that are damaged or no picture
+        what = "not a picture that can be read" if stage == "not_a_picture" else "the picture breaks off or is damaged"
+        detail = f"{what} ({first_line(error)})"
+    return {"reason": stage, "detail": detail}, b""
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError("too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down")
     if width < 1 or height < 1:
         raise PictureError("not_a_picture", f"{width} x {height} pixels")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            plain = _is_plain(image)
-            image.load()
-    except Exception as error:  # as above: each plugin has its own way to say that bytes are missing or mad
-        raise PictureError("truncated", f"the picture breaks off or is damaged ({first_line(error)})") from None
-    if not plain or not _graph_decodes(data, width, height):
-        rgb = to_rgb(image)
-        out = io.BytesIO()
-        rgb.save(out, format="PNG", compress_level=1)
-        data, (width, height) = out.getvalue(), rgb.size
-    return Picture(image_id, data, width, height)
 
 
-def _is_plain(image: Image.Image) -> bool:
-    """Whether TensorFlow reads the file as Pillow does: 8 bits, upright, opaque, one frame."""
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether TensorFlow reads the file as Pillow does: 8 bits, upright, opaque, one frame; and at no more cost than
+    its size says."""
     return (
         (image.format, image.mode) in _PLAIN
-        and getattr(image, "n_frames", 1) == 1
-        and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        and getattr(image, "n_frames", 1) == 1  # of these formats it is in the header; others have to be counted
+        and _orientation(image) == 1
         and "transparency" not in image.info
+        and data.count(_SCAN) <= _SCANS
+        and len(data) <= 8 * image.width * image.height + _BESIDE
     )
 
 
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8; 1 where it has none that makes sense."""
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # what is damaged there says nothing of the pixels
+        return 1
+    return found if isinstance(found, int) and found in _UPRIGHT else 1
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB, upright, on white where it was transparent; the first frame of an animation."""
-    image.seek(0) if getattr(image, "n_frames", 1) > 1 else None
-    image = ImageOps.exif_transpose(image)
+    """8-bit RGB, upright, on white where it was transparent; of the frame that the image is at, which after opening is
+    the first."""
+    turn = _UPRIGHT[_orientation(image)]
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's own convert would clip it
-        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8))
+    if image.mode == "LAB":
+        lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(space)) for space in ("LAB", "sRGB"))
+        return ImageCms.ImageCmsTransform(lab, srgb, "LAB", "RGB").apply(image)
+    if image.mode == "La":  # alpha that is multiplied in: Pillow goes only this way
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (255, 255, 255, 255))

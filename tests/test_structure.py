@@ -21,7 +21,7 @@ MEMEFLY = (
     ("decoding",),
     ("encoders", "networks", "metrics", "datasets"),
     ("devices", "images", "text", "tracking", "provenance", "quiet"),
-    ("errors", "schemas"),
+    ("errors", "sandbox", "schemas"),
 )
 
 
