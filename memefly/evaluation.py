@@ -11,6 +11,7 @@ pictures are of groups that have captions there too, as memes are.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
 from memefly.metrics.cider import CiderScorer
 from memefly.metrics.templates import TemplateClassifier, template_recall
+
+log = logging.getLogger("memefly.evaluation")
 
 BATCH = 16
 
@@ -73,13 +76,14 @@ def read(
     """The first `pictures` (None: all) of a split; `shares` as in `records.of_splits`. Pictures that cannot be read are
     passed over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
-    found = Examples([], [], [], [], [], defaultdict(list))
+    found, unread = Examples([], [], [], [], [], defaultdict(list)), []
     for where, record in records.of_splits(data, (split, "train", "val"), shares):
         captions = [list(cut(caption)) for caption in record.captions]
         if where == split and len(found.pictures) != pictures:
             try:
                 found.pictures.append(images.read(data / record.image).data)
-            except PictureError:
+            except PictureError as error:
+                unread.append(f"{record.image}: {error}")
                 continue
             found.images.append(record.image)
             found.references.append(captions)
@@ -88,6 +92,8 @@ def read(
             found.training.extend(captions)
             if record.group:
                 found.by_group[record.group].extend(captions)
+    if unread:
+        log.warning("passes over %d pictures of %s that cannot be read; the first: %s", len(unread), split, unread[0])
     if len(found.pictures) < 2:
         raise DataError(f"{data}: expected two pictures at least in the split {split!r}, found {len(found.pictures)}")
     return found

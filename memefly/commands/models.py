@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from memefly.commands.parser import Command, add_model, add_root, positive
+from memefly.commands.parser import Command, add_model, add_root, fraction, positive
+from memefly.errors import PictureError, UsageError
+from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
 
 
@@ -42,13 +44,11 @@ def add_caption(command: Command) -> None:
 
 
 def _caption(arguments) -> int:
+    version = newest_version(arguments.model)  # says what is wrong before TensorFlow is loaded
     import_tensorflow()
     from memefly import images
-    from memefly.errors import PictureError
     from memefly.exported import loading
-    from memefly.exported.manifest import newest_version
 
-    version = newest_version(arguments.model)
     knobs = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
     readable, failed = {}, {}
     for path in arguments.images:
@@ -74,8 +74,6 @@ def _caption(arguments) -> int:
 
 
 def _knob(argument: str) -> tuple[str, float]:
-    from memefly.errors import UsageError
-
     name, _, value = argument.partition("=")
     try:
         return name, float(value) if "." in value or "e" in value else int(value)
@@ -133,11 +131,12 @@ _METRICS = (
 
 
 def _evaluate(arguments) -> int:
+    for model in filter(None, (arguments.model, arguments.against)):
+        newest_version(model)  # both, before one is judged for nothing
     import_tensorflow()
     from tqdm import tqdm
 
     from memefly import evaluation, text
-    from memefly.exported.manifest import newest_version, read_manifest
     from memefly.metrics import ptb
 
     cut = ptb.tokenize if arguments.tokenizer == "ptb" else text.tokenize
@@ -218,7 +217,7 @@ def add_export(command: Command) -> None:
     exporter.add_argument("--calibration", type=positive, default=200, metavar="N", help="pictures of train (200)")
     exporter.add_argument("--pictures", type=positive, metavar="N", help="the first so many of eval only")
     exporter.add_argument(
-        "--tolerance", type=float, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
+        "--tolerance", type=fraction, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
     )
     exporter.add_argument("--json", action="store_true", help="the comparison as one JSON object")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 import sys
 import warnings
@@ -90,6 +91,35 @@ def positive(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {value!r}")
     return int(value)
+
+
+def port(value: str) -> int:
+    """Of an argument that is a port to listen on."""
+    if not value.isdecimal() or not 0 <= int(value) <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535 (0: any that is free), got {value!r}")
+    return int(value)
+
+
+def address(value: str) -> str:
+    """Of an argument that is HOST:PORT, or one of gRPC's other names (unix:, dns:, ipv4:, ipv6:)."""
+    name = value.removeprefix("grpc://")
+    if name.startswith(("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")):
+        return name
+    host, colon, number = name.rpartition(":")
+    if not (host and colon and number.isdecimal() and 0 < int(number) <= 65535) or "/" in host:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as localhost:8500, got {value!r}")
+    return name
+
+
+def fraction(value: str) -> float:
+    """Of an argument that is a number from 0 to 1."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {value!r}")
+    return number
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from memefly.commands.parser import Command, add_root, positive
+from memefly.commands.parser import Command, add_root, address, port, positive
+from memefly.errors import UsageError
+from memefly.exported.manifest import newest_version
 from memefly.quiet import import_tensorflow
 
 
@@ -73,7 +78,10 @@ def _add_move(parser: argparse.ArgumentParser) -> None:
     """What both moves of a label take."""
     add_root(parser)
     parser.add_argument(
-        "--server", metavar="HOST:PORT", help="TensorFlow Serving's gRPC: waits until it has loaded the version"
+        "--server",
+        type=address,
+        metavar="HOST:PORT",
+        help="TensorFlow Serving's gRPC: waits until it has loaded the version",
     )
     parser.add_argument("--why", default="", metavar="TEXT", help="goes into the history")
     parser.add_argument("--json", action="store_true", help="the move as one JSON object")
@@ -121,20 +129,53 @@ def add_serve(command: Command) -> None:
     source.add_argument(
         "--model", type=Path, metavar="DIR", help="a version, or the folder of versions: in this process"
     )
-    source.add_argument("--tf-serving", metavar="HOST:PORT", help="TensorFlow Serving's gRPC interface")
+    source.add_argument("--tf-serving", type=address, metavar="HOST:PORT", help="TensorFlow Serving's gRPC interface")
     serve.add_argument(
         "--label", metavar="LABEL", help="of TensorFlow Serving's version: stable | canary (the highest)"
     )
     serve.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="address to listen on (127.0.0.1: this machine)"
     )
-    serve.add_argument("--port", type=positive, default=8000, metavar="P", help="(8000)")
+    serve.add_argument("--port", type=port, default=8000, metavar="P", help="(8000)")
     serve.add_argument(
         "--largest-batch", type=positive, metavar="B", help="pictures through the model at once (as it was warmed for)"
     )
 
 
 def _serve(arguments) -> int:
+    if arguments.model and arguments.label:
+        raise UsageError("--label is for --tf-serving: a model in this process has none; give the version's folder")
+    if arguments.tf_serving and arguments.largest_batch:
+        raise UsageError("--largest-batch is for --model: TensorFlow Serving batches as its own settings say")
+    with _listening(arguments.host, arguments.port) as listener:  # before a model is loaded for nothing
+        return _serve_on(listener, arguments)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises `UsageError` where none can."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--host {host}: {getattr(error, 'strerror', None) or error}") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place)
+            listener.listen(2048)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}; take another --host or --port"
+            ) from None
+        yield listener
+
+
+def _serve_on(listener: socket.socket, arguments) -> int:
+    if arguments.model:
+        newest_version(arguments.model)  # says what is wrong before TensorFlow is loaded
     import_tensorflow()
     import uvicorn
 
@@ -147,6 +188,9 @@ def _serve(arguments) -> int:
         backend: Backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
     else:
         backend = TensorFlowServing(arguments.tf_serving, arguments.label)
-    print(f"memefly: {backend.status().detail}; http://{arguments.host}:{arguments.port}/v1/captions", file=sys.stderr)
-    uvicorn.run(create_app(backend), host=arguments.host, port=arguments.port, log_level="warning")
-    return 0
+    host, port = listener.getsockname()[:2]
+    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    print(f"memefly: {backend.status().detail}; http://{at}/v1/captions", file=sys.stderr)
+    server = uvicorn.Server(uvicorn.Config(create_app(backend), log_level="warning"))
+    server.run(sockets=[listener])
+    return 0 if server.started else 1

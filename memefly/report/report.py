@@ -40,6 +40,8 @@ def write(run: Path) -> Path:
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{run} holds no run: {SUMMARY} is missing; expected ROOT/runs/<run_id>") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{run / SUMMARY} cannot be read: {error}") from None
     summary = _EMPTY | summary
     summary["data"] = summary["data"] and _EMPTY_DATA | summary["data"]
     gallery = _optional(run / GALLERY, {"constant_caption": None, "pictures": []})

@@ -14,7 +14,8 @@ written anew before it meets others in a batch. One that cannot be read has an `
 `memefly.images.REASONS` in the place of `captions`; the others have their captions.
 
 Status: 200 at least one picture has captions; 422 none of them could be read; 400 wrong use; 413 too many or too large;
-503 no model, or too many pictures wait (with Retry-After). Errors are {"error": {"reason": …, "detail": …}}.
+415 a body in a content coding; 503 no model, or too many pictures wait (with Retry-After). Errors are
+{"error": {"reason": …, "detail": …}}.
 
 What a request can cost is bounded: its bytes, while they arrive; its pictures; the pictures that wait, over all
 requests; and those that are decoded at once, since a small file may hold many pixels.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 
@@ -32,7 +34,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -41,11 +43,15 @@ from memefly.decoding import KNOBS, DecodingConfig
 from memefly.errors import BackendError, BusyError, ModelError, PictureError
 from memefly.serving.backends import Backend
 
+log = logging.getLogger("memefly.service")
+
 MAX_PICTURES = 16
 MAX_BYTES = 20 << 20  # of a request's body
 MAX_PIXELS = 25_000_000  # of a picture; each is held decoded, twice, while it is checked
 MAX_WAITING = 64  # pictures, over all requests
 _DECODED_AT_ONCE = 2
+_FORM = "multipart/form-data"
+_FAILED = {"error": {"reason": "failed", "detail": "something went wrong in the server; its log says what"}}
 
 
 class Refusal(HTTPException):
@@ -85,6 +91,8 @@ def create_app(backend: Backend) -> Starlette:
         except HTTPException as error:
             status = error.status_code
             raise
+        except ClientDisconnect:  # nobody is there to hear an answer; nginx's number for it
+            status, response = 499, Response(status_code=499)
         finally:
             metrics.seconds.labels(str(status)).observe(time.perf_counter() - started)
         return response
@@ -116,11 +124,16 @@ def create_app(backend: Backend) -> Starlette:
         try:
             # All of them end before the answer: none is left behind that nobody counts.
             ended = await asyncio.gather(*(one(name, data) for name, data in pictures), return_exceptions=True)
-            results: list[dict] = []
-            for result in ended:
-                if isinstance(result, BaseException):
-                    raise result
-                results.append(result)
+            for refused in (e for e in ended if isinstance(e, (ModelError, BusyError, BackendError))):
+                raise refused
+            unforeseen = [e for e in ended if isinstance(e, BaseException)]
+            if unforeseen and len(unforeseen) == len(ended):
+                raise unforeseen[0]
+            for error in unforeseen:  # a fault of ours, and not the others' loss
+                log.error("a picture failed", exc_info=error)
+            results = [
+                _FAILED | {"name": pictures[i][0]} if isinstance(e, BaseException) else e for i, e in enumerate(ended)
+            ]
         except ModelError as error:
             raise Refusal(400, "bad_knob", str(error)) from error
         except BusyError as error:
@@ -144,6 +157,7 @@ def create_app(backend: Backend) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette):
+        await anyio.to_thread.run_sync(images.start, _DECODED_AT_ONCE)
         yield
         await anyio.to_thread.run_sync(backend.close)
 
@@ -167,8 +181,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Starlette logs the error itself; clients hear no more than that there was one."""
-    detail = "something went wrong in the server; its log says what"
-    return JSONResponse({"error": {"reason": "failed", "detail": detail}}, 500)
+    return JSONResponse(_FAILED, 500)
 
 
 def _counted(receive):
@@ -213,7 +226,15 @@ async def _pictures(request: Request) -> list[tuple[str, bytes]]:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > MAX_BYTES:
         raise _too_large()
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    # Values of these headers mean the same in capitals (RFC 9110, 8.3.1 and 8.4).
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise Refusal(415, "bad_encoding", f"a body in the content coding {coding!r} is not read; send it as it is")
+    kind, _, rest = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() == _FORM:
+        written = [(b"content-type", f"{_FORM};{rest}".encode("latin-1"))]  # as Starlette compares it
+        headers = [header for header in request.scope["headers"] if header[0].lower() != b"content-type"]
+        request = Request({**request.scope, "headers": headers + written}, request.receive)
         try:
             async with request.form(max_files=MAX_PICTURES, max_fields=MAX_PICTURES) as form:
                 uploads = [value for _, value in form.multi_items() if not isinstance(value, str)]

@@ -1,6 +1,10 @@
 import asyncio
+import gzip
 import io
+import socket
+import statistics
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -8,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from stress.bombs import BOMBS
 
+from memefly import images
+from memefly.commands import main as cli
 from memefly.errors import BackendError, BusyError, ModelError, PictureError
 from memefly.exported.saved_model import Caption
 from memefly.serving.backends import Status
@@ -206,6 +213,136 @@ def test_metrics_count_pictures(client):
     assert 'memefly_pictures_total{outcome="not_a_picture"} 1.0' in text
     assert 'memefly_request_seconds_count{status="422"} 1.0' in text
     assert "memefly_ready 1.0" in text
+
+
+@pytest.mark.parametrize(
+    "kind", ["Multipart/Form-Data", "MULTIPART/FORM-DATA", " multipart/form-data ", "multipart/form-data;a=b"]
+)
+def test_header_values_are_compared_as_http_says(client, kind):
+    body = b'--b\r\nContent-Disposition: form-data; name="a"; filename="cat.png"\r\n\r\n' + picture() + b"\r\n--b--\r\n"
+    answer = client.post("/v1/captions", content=body, headers={"content-type": f"{kind}; Boundary=b"})
+    assert answer.status_code == 200 and answer.json()["results"][0]["name"] == "cat.png"
+
+
+def test_a_packed_body_is_not_taken_for_a_picture(client):
+    packed = client.post("/v1/captions", content=gzip.compress(picture()), headers={"content-encoding": "GZip"})
+    assert (packed.status_code, packed.json()["error"]["reason"]) == (415, "bad_encoding")
+    assert client.post("/v1/captions", content=picture(), headers={"content-encoding": "Identity"}).status_code == 200
+
+
+def test_a_picture_that_nobody_foresaw_harms_no_other(monkeypatch, client):
+    canonical = images.canonical
+
+    def odd(data, limit):
+        if data == b"odd":
+            raise ZeroDivisionError("a secret")
+        return canonical(data, limit)
+
+    monkeypatch.setattr("memefly.serving.service.images.canonical", odd)
+    answer = client.post("/v1/captions", files=[("a", ("odd", b"odd")), ("b", ("cat.png", picture()))])
+    assert answer.status_code == 200 and "secret" not in answer.text
+    first, second = answer.json()["results"]
+    assert (first["name"], first["error"]["reason"]) == ("odd", "failed") and second["captions"] == CAPTIONS
+
+
+def test_who_hangs_up_leaves_no_traceback(caplog, backend):
+    app = create_app(backend)
+    sent = []
+
+    async def hang_up():
+        parts = iter([{"type": "http.request", "body": b"half a pic", "more_body": True}, {"type": "http.disconnect"}])
+
+        async def receive():
+            return next(parts)
+
+        async def send(message):
+            sent.append(message)
+
+        for kind in (b"image/png", b"multipart/form-data; boundary=b"):
+            parts = iter([{"type": "http.request", "body": b"--b\r\n", "more_body": True}, {"type": "http.disconnect"}])
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/captions",
+                "query_string": b"",
+                "http_version": "1.1",
+            }
+            await app({**scope, "headers": [(b"content-type", kind)]}, receive, send)
+
+    asyncio.run(hang_up())
+    assert [m["status"] for m in sent if m["type"] == "http.response.start"] == [499, 499]
+    assert not caplog.records
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_keeps_no_neighbour_waiting(client, bomb):
+    """Time and memory of a picture are bounded, whatever it holds; a good one meanwhile is answered within twice its
+    usual time, or a quarter of a second where that is less than this machine's own unrest."""
+    good, data = picture(size=(640, 480)), BOMBS[bomb]()
+    assert len(data) <= MAX_BYTES
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert client.post("/v1/captions", content=good).status_code == 200
+        return time.perf_counter() - started
+
+    usual = statistics.median(seconds() for _ in range(9))
+    with ThreadPoolExecutor(1) as pool:
+        started = time.perf_counter()
+        exploding = pool.submit(lambda: client.post("/v1/captions", content=data))
+        during = [seconds()]
+        while not exploding.done():
+            during.append(seconds())
+        took = time.perf_counter() - started
+    answer = exploding.result()
+    assert answer.status_code in (200, 422)
+    (result,) = answer.json()["results"]
+    assert "captions" in result or result["error"]["reason"] in images.REASONS
+    assert statistics.median(during) < max(2 * usual, 0.25)
+    assert took < 60, "seven seconds of a processor, on a machine with other things to do"
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def status_of(arguments: list[str]) -> int:
+    try:
+        return cli.main(["serve", *arguments])
+    except SystemExit as error:  # argparse's own
+        return error.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "M", "--port", "99999"], "expected a port, 0 to 65535"),
+        (["--model", "M", "--port", "-1"], "expected a port"),
+        (["--model", "M", "--port", "²"], "expected a port"),
+        (["--model", "M", "--host", "no.such.host.invalid"], "--host no.such.host.invalid:"),
+        (["--model", "M", "--label", "stable"], "--label is for --tf-serving"),
+        (["--model", "M", "--largest-batch", "0"], "expected a whole number from 1"),
+        (["--tf-serving", "localhost"], "expected HOST:PORT"),
+        (["--tf-serving", "localhost:http"], "expected HOST:PORT"),
+        (["--tf-serving", "http://localhost:8500"], "expected HOST:PORT"),
+        (["--tf-serving", "localhost:8500", "--largest-batch", "2"], "--largest-batch is for --model"),
+        (["--model", "nowhere", "--port", "0"], "nowhere is not a model of memefly"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_loaded(monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr("memefly.commands.serving.import_tensorflow", lambda: pytest.fail("loads TensorFlow"))
+    assert status_of(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told_before_a_model_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr("memefly.commands.serving.import_tensorflow", lambda: pytest.fail("loads TensorFlow"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert status_of(["--model", "M", "--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
