@@ -175,6 +175,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
         image = Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8))
+    if image.mode in ("P", "PA") and image.palette is None:  # which Pillow only asserts
+        raise ValueError("its palette is missing")
     if image.mode == "LAB":
         lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(space)) for space in ("LAB", "sRGB"))
         return ImageCms.ImageCmsTransform(lab, srgb, "LAB", "RGB").apply(image)

@@ -9,6 +9,7 @@ streams. They stay redirected: destructors speak up when the process ends.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -17,8 +18,9 @@ from pathlib import Path
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without what it says meanwhile: 2.21 writes from C++ that it found no GPU and which kernels it
-    has, whatever TF_CPP_MIN_LOG_LEVEL is. Where the import fails, all of it is told."""
+    """Imports TensorFlow, and from then on leaves the terminal to Python: 2.21 writes from C++ that it found no GPU and
+    which kernels it has, whatever TF_CPP_MIN_LOG_LEVEL is, and its decoders what they think of a JPEG. Where the import
+    fails, all of it is told; if the process crashes, so is where in Python it was."""
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -31,7 +33,22 @@ def import_tensorflow() -> None:
             raise
         finally:
             os.dup2(before, 2)
-            os.close(before)
+    if _is_terminal_or_file(sys.stderr):
+        sys.stderr = os.fdopen(before, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        faulthandler.enable(sys.stderr)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+    else:
+        os.close(before)
+
+
+def _is_terminal_or_file(stream) -> bool:
+    """Whether a stream of Python's writes to the process's own standard error, and not into somebody's buffer."""
+    try:
+        return stream is not None and stream.fileno() == 2 and stream is sys.__stderr__
+    except (OSError, ValueError):  # of those without a file, or closed
+        return False
 
 
 class Quiet:

@@ -1,9 +1,11 @@
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from stress import pictures as hostile
 
 from memefly import images
 from memefly.errors import PictureError
@@ -173,6 +175,56 @@ def test_in_a_batch_each_picture_stands_for_itself():
 def test_the_graph_reads_sizes_from_headers(format):
     data = encoded(RGB.resize((300, 7)), format)
     assert images._declared_pixels(tf.constant(data)) == 2100
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_odd_and_damaged_pictures(part, capfd):
+    """Two thousand from seeds: EXIF, palettes, chunks, frames, modes and mutations in all formats. Sound ones look as
+    they should; the others are sound enough, or have a reason that is the same every time. `make stress` tries more."""
+    found = Counter()
+    for seed in range(part, 2000, 3):
+        made = hostile.draw(seed)
+        outcome = hostile.outcome(made)
+        found[outcome[0]] += 1
+        if seed % 10 == part:
+            assert hostile.outcome(hostile.draw(seed)) == outcome
+    assert set(found) <= {"right", *images.REASONS} and found["right"] > 300 and found["truncated"] > 10
+    assert capfd.readouterr().out == ""
+
+
+def test_orientation_is_applied_whatever_else_the_exif_holds():
+    """A resolution below nothing, of a type that cannot be: Pillow would write all of it again, and fail."""
+    import struct
+
+    tags = struct.pack("<H", 2) + struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x011A, 10, 1, 38)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + tags + struct.pack("<I", 0) + struct.pack("<ii", -72, 1)
+    np.testing.assert_array_equal(decoded(encoded(RGB, "PNG", exif=exif)), np.rot90(PIXELS, -1))
+    picture = images.canonical(encoded(RGB, "JPEG", exif=exif))
+    assert (picture.width, picture.height) == (40, 60)
+
+
+@pytest.mark.parametrize("mode", ["LAB", "La", "RGBa", "HSV", "F", "I", "PA", "1"])
+def test_unusual_modes(mode):
+    """As Pillow shows them, where it can; alpha that was multiplied in, and Lab's white."""
+    white = Image.new("RGB", (8, 8), (255, 255, 255))
+    given = Image.new("LAB", (8, 8), (255, 128, 128)) if mode == "LAB" else hostile.as_mode(white, mode)
+    assert np.asarray(images.to_rgb(given)).min() >= 254
+
+
+def test_values_that_are_no_numbers_are_black():
+    values = np.array([[np.nan, np.inf, -np.inf, 0, 100, 255]], np.float32)
+    grey = np.asarray(images.to_rgb(Image.fromarray(values)))[0, :, 0]
+    assert grey[0] == grey[2] == grey[3] == 0 and grey[1] == 255
+
+
+@pytest.mark.parametrize("data", [b"not a picture at all", b"II*\0" + b"\xff" * 100, b"BM" + b"\xff" * 100])
+def test_reasons_are_the_same_in_every_run(data):
+    said = set()
+    for _ in range(3):
+        with pytest.raises(PictureError) as raised:
+            images.canonical(data)
+        said.add(str(raised.value))
+    assert len(said) == 1 and "0x" not in said.pop()
 
 
 @pytest.mark.slow

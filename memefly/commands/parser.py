@@ -45,12 +45,15 @@ def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None
         return 130
 
 
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"memefly: {record.getMessage()}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _warnings_told() -> Iterator[None]:
     """What our own loggers warn of goes to standard error, as one line each."""
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("memefly: %(message)s"))
+    handler = _Teller(logging.WARNING)
     ours = logging.getLogger("memefly")
     ours.addHandler(handler)
     try:

@@ -11,8 +11,6 @@ import logging
 import re
 from pathlib import Path
 
-import numpy as np
-
 from memefly.errors import ModelError
 
 log = logging.getLogger("memefly.model")
@@ -128,6 +126,7 @@ def _is_version(path: Path) -> bool:
 def model_digest(folder: Path) -> str:
     """SHA-256 over the weights of a SavedModel, the numbers in its graph, and its vocabulary; names and times do not
     enter."""
+    import numpy as np
     import tensorflow as tf
 
     content = hashlib.sha256()
