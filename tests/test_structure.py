@@ -20,7 +20,7 @@ MEMEFLY = (
     ("exported", "training"),
     ("decoding",),
     ("encoders", "networks", "metrics", "datasets"),
-    ("devices", "images", "text", "tracking", "provenance", "quiet"),
+    ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
     ("errors", "sandbox", "schemas"),
 )
 

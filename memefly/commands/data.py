@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 
 from memefly.commands.parser import Command, positive
@@ -45,6 +47,7 @@ def add_import(command: Command) -> None:
 
 def _import(arguments) -> int:
     from memefly.datasets import flickr8k, memefly
+    from memefly.datasets.records import QUARANTINE
     from memefly.errors import DataError
 
     convert = {"flickr8k": flickr8k.convert, "memefly": memefly.convert}[arguments.format]
@@ -52,5 +55,10 @@ def _import(arguments) -> int:
     if share and arguments.format != "flickr8k":
         raise DataError("--val is for flickr8k: memes are parted caption by caption, a tenth of them val")
     written = convert(arguments.source, arguments.out, arguments.limit, **share)
+    if written.left_out:
+        counts = Counter(f"{entry['what']}s: {entry['reason']}" for entry in written.left_out)
+        told = ", ".join(f"{number} {what}" for what, number in counts.most_common())
+        first = written.left_out[0]["detail"]
+        print(f"memefly: left out {told}; {arguments.out / QUARANTINE} has all. The first: {first}", file=sys.stderr)
     print(f"{written.pictures} pictures with {written.captions} captions in {arguments.out}")
     return 0

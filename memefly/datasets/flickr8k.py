@@ -12,9 +12,11 @@ larger one, the rest is trained on too: for the last run, when all has been chos
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from pathlib import Path
 
+from memefly import textfile
 from memefly.datasets.records import DatasetWriter, split_of
 from memefly.errors import DataError
 
@@ -22,11 +24,13 @@ TOKENS = "Flickr8k.token.txt"
 PARTS = {"train": "Flickr_8k.trainImages.txt", "eval": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
 PICTURES = ("images", "Flicker8k_Dataset", "Flickr8k_Dataset")  # the archive itself has the first misspelling
 VAL_SHARE = 0.1
+MAX_MISSING = 0.1  # of the listed pictures, as `data.max_quarantined` has it of a run's
 
 
 def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_SHARE) -> DatasetWriter:
     """Writes the canonical data set. `limit` keeps that many pictures, drawn evenly (by hash) from all parts; `val` is
-    the share of the official train part that is not trained on, above 0 and below 1. Raises `DataError`."""
+    the share of the official train part that is not trained on, above 0 and below 1. Pictures that are listed and not
+    there are left out and told of. Raises `DataError`, also where more than `MAX_MISSING` of them are."""
     if not 0 < val < 1:
         raise DataError(f"val is a share of the train part, above 0 and below 1; got {val:g}")
     folder = next((source / name for name in PICTURES if (source / name).is_dir()), None)
@@ -35,29 +39,58 @@ def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_
         lacks = missing + ([] if folder else ["a folder of pictures, one of " + ", ".join(PICTURES)])
         raise DataError(f"{source} is not Flickr8k as its authors give it out: it lacks {'; '.join(lacks)}")
     captions = defaultdict(list)
-    for number, line in enumerate((source / TOKENS).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_lines(source / TOKENS), start=1):
         key, tab, caption = line.partition("\t")
         name, mark, _ = key.rpartition("#")
         if not tab or not mark:
             raise DataError(f"{source / TOKENS}, line {number}: expected NAME.jpg#N, a tab and a caption, got {line!r}")
         captions[name].append(caption.strip())
-    parts = {
-        name: split
-        for split, file in PARTS.items()
-        if (source / file).is_file()
-        for name in (source / file).read_text(encoding="utf-8").split()
-    }
+    parts = _parts(source)
     names = sorted(parts, key=_order)[:limit]
-    with DatasetWriter(out) as writer:
+    with DatasetWriter(out, max_left_out=MAX_MISSING) as writer:
         for name in sorted(names):
-            split = split_of(name, {"train": 1 - val, "val": val}) if parts[name] == "train" else parts[name]
-            path = folder / name
-            if not path.is_file():
-                raise DataError(f"{source}: {name} is listed as {parts[name]}, but {path} is not there")
-            writer.add(name, path.read_bytes(), captions[name], split=split)
+            where, number = parts[name]
+            part = next(part for part, file in PARTS.items() if file == where)
+            split = split_of(name, {"train": 1 - val, "val": val}) if part == "train" else part
+            if not captions[name]:
+                detail = f"{name} is listed as {part}, but {TOKENS} has no caption of it"
+                writer.leave_out(where, number, "no_captions", detail)
+                continue
+            try:
+                data = (folder / name).read_bytes()
+            except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+                what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+                detail = f"{name} is listed as {part}, but {folder / name} {what}"
+                writer.leave_out(where, number, "missing_picture", detail)
+                continue
+            writer.add(name, data, captions[name], split=split)
     return writer
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return textfile.lines(textfile.read(path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _parts(source: Path) -> dict[str, tuple[str, int]]:
+    """By the name of a picture, the list that it stands in and its line there."""
+    found: dict[str, tuple[str, int]] = {}
+    for file in PARTS.values():
+        if not (source / file).is_file():
+            continue
+        for number, line in enumerate(_lines(source / file), start=1):
+            name = line.strip()
+            if not name:
+                continue
+            if os.path.isabs(name) or ".." in Path(name).parts:
+                raise DataError(f"{source / file}, line {number}: expected a picture in {source}, got {name!r}")
+            if found.setdefault(name, (file, number))[0] != file:
+                raise DataError(f"{source / file}, line {number}: {name} stands in {found[name][0]} too")
+    return found
 
 
 def _order(name: str) -> str:
     """A fixed order that has nothing to do with the names."""
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(name)).hexdigest()

@@ -5,52 +5,71 @@
 A template is one picture with a hundred captions, and a captioner of memes is asked for new jokes about templates it
 knows. So captions are parted here, not pictures: every template appears under `train`, `val` and `eval`, each time
 with captions of its own (by the hash of the caption's words), and its name is its `group`.
+
+`memefly/schemas/memefly.schema.json` is the schema of a template. What does not follow it is left out and told of, a
+caption at a time or a template at a time, and so is a template whose picture cannot be read.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from memefly import text
-from memefly.datasets.records import DatasetWriter, split_of
+from memefly import text, textfile
+from memefly.datasets.records import DatasetWriter, split_of, validator
 from memefly.errors import DataError
+from memefly.schemas import SCHEMAS
 
 SHARES = {"train": 8, "val": 1, "eval": 1}
+SCHEMA = SCHEMAS / "memefly.schema.json"
 
 
 def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
-    """Writes the canonical data set; `limit` keeps the first so many templates. `source`: the folder or the file."""
+    """Writes the canonical data set; `limit` keeps the first so many templates. `source`: the folder or the
+    file. Raises `DataError` where it is no such file, or nothing in it can be used."""
     path = source / "memes.json" if source.is_dir() else source
     try:
-        memes = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        memes = textfile.from_json(textfile.read(path))
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path} is not there; expected the memes.json of memefly beside its pictures") from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise DataError(f"{path} is not JSON ({error})") from None
     if not isinstance(memes, list):
         raise DataError(f"{path}: expected a list of templates, got {type(memes).__name__}")
     with DatasetWriter(out) as writer:
         for number, meme in enumerate(memes[:limit]):
-            try:
-                name, url, captions = meme["meme_name"], meme["meme_url"], meme["meme_text"]
-            except (TypeError, KeyError) as error:
-                raise DataError(
-                    f"{path}, template {number}: no {error}; it needs meme_name, meme_url, meme_text"
-                ) from None
-            if "://" in url:
-                raise DataError(
-                    f"{path}, template {name}: meme_url is {url}. Download the pictures into one folder first and "
-                    "give paths relative to memes.json"
-                )
-            picture = path.parent / url
-            if not picture.is_file():
-                raise DataError(f"{path}, template {name}: no picture {picture}")
-            sides: dict[str, list[str]] = {split: [] for split in SHARES}
-            for caption in captions:
-                words = " ".join(text.tokenize(caption))
-                sides[split_of(words, SHARES)].append(caption)
-            for split, part in sides.items():
-                if part:
-                    writer.add(picture.name, picture.read_bytes(), part, group=name, split=split)
+            _add(writer, path, number, meme)
     return writer
+
+
+def _add(writer: DatasetWriter, path: Path, number: int, meme) -> None:
+    here = f"template {number}"
+    if wrong := validator(SCHEMA)(meme):
+        lacks = [key for key in ("meme_name", "meme_url", "meme_text") if isinstance(meme, dict) and key not in meme]
+        if lacks:
+            wrong = f"no {lacks[0]!r}; it needs meme_name, meme_url, meme_text"
+        return writer.leave_out(path.name, number, "not_a_template", f"{here}: {wrong}")
+    name, url, captions = meme["meme_name"], meme["meme_url"], meme["meme_text"]
+    if "://" in url:
+        raise DataError(
+            f"{path}, template {name}: meme_url is {url}. Download the pictures into one folder first and "
+            "give paths relative to memes.json"
+        )
+    try:
+        data = (path.parent / url).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+        detail = f"{here} ({name}): no picture {url}: {getattr(error, 'strerror', None) or error}"
+        return writer.leave_out(path.name, number, "missing_picture", detail)
+    file = writer.free_name(Path(url).name, data)  # two folders may have one of that name each
+    sides: dict[str, list[str]] = {split: [] for split in SHARES}
+    for caption in captions:
+        if not isinstance(caption, str):
+            detail = f"{here} ({name}): expected a caption, which is text, got {textfile.to_json(caption)[:100]}"
+            writer.leave_out(path.name, number, "not_text", detail, "caption")
+            continue
+        words = " ".join(text.tokenize(caption))
+        sides[split_of(words, SHARES)].append(caption)
+    for split, part in sides.items():
+        if part:
+            writer.add(file, data, part, group=name, split=split)

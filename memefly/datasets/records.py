@@ -13,20 +13,24 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fastjsonschema
 
-from memefly import text
+from memefly import text, textfile
 from memefly.errors import DataError
 from memefly.schemas import SCHEMAS
 
 CAPTIONS_FILE = "captions.jsonl"
+QUARANTINE = "quarantine.jsonl"  # beside it, where an importer left something out
 SCHEMA = SCHEMAS / "dataset.schema.json"
 SPLITS = ("train", "val", "eval")
 REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
@@ -71,40 +75,64 @@ def captions_file(folder: str | Path) -> Path:
 
 def read_lines(folder: str | Path) -> Iterator[Line]:
     """The lines of a data set that are not blank, numbered from 1. Bytes that are no UTF-8 stay visible as U+FFFD."""
-    with captions_file(folder).open(encoding="utf-8-sig", errors="replace") as lines:
-        for number, content in enumerate(lines, start=1):
-            if content.strip():
-                yield Line(number, content)
+    path = captions_file(folder)
+    try:
+        text = textfile.decode(path.read_bytes(), str(path), errors="replace")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    for number, content in enumerate(textfile.lines(text), start=1):
+        if content.strip():
+            yield Line(number, content)
 
 
-@functools.lru_cache(maxsize=1)
-def _validate():
-    """The schema compiled to a function. (jsonschema proper takes three seconds to import, for formats unused here.)"""
-    return fastjsonschema.compile(json.loads(SCHEMA.read_text(encoding="utf-8")))
+@functools.cache
+def validator(schema: Path) -> Callable[[Any], str]:
+    """A JSON schema as a function that says what is wrong with a value; nothing where nothing is. (jsonschema proper
+    takes three seconds to import, for formats unused here.)"""
+    validate = fastjsonschema.compile(json.loads(schema.read_text(encoding="utf-8")))
+
+    def wrong(value: Any) -> str:
+        try:
+            validate(value)
+        except fastjsonschema.JsonSchemaValueException as problem:
+            message = problem.message
+            return (message if message.startswith("data must") else message.replace("data.", "", 1))[:200]
+        return ""
+
+    return wrong
 
 
 def parse(line: Line) -> Record:
     """Raises `RecordError` for a line that is no record. Captions without a word are dropped and remembered."""
     try:
-        value = json.loads(line.content)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = textfile.from_json(line.content)
+    except ValueError as error:
         raise RecordError("broken_json", f"line {line.number} is not JSON ({error})") from None
-    try:
-        _validate()(value)
-    except fastjsonschema.JsonSchemaValueException as problem:
-        about_captions = "captions" in problem.path or "captions" in problem.message
-        reason = "no_captions" if about_captions else "not_a_record"
-        message = problem.message.replace("data.", "", 1)[:200]
-        raise RecordError(reason, f"line {line.number}: {message}") from None
+    if wrong := validator(SCHEMA)(value):
+        reason = "no_captions" if "captions" in wrong else "not_a_record"
+        raise RecordError(reason, f"line {line.number}: {wrong}")
     image = value["image"]
-    if os.path.isabs(image) or ".." in Path(image).parts or "\0" in image:
+    if os.path.isabs(image) or ".." in Path(image).parts or not _can_be_a_file(image):
         raise RecordError("bad_path", f"line {line.number}: image must be a path inside the data set, got {image!r}")
-    captions = [c.encode("utf-8", "replace").decode("utf-8").strip() for c in value["captions"]]  # lone surrogates
+    captions = [_whole(caption).strip() for caption in value["captions"]]
     kept = tuple(dict.fromkeys(c for c in captions if text.tokenize(c)))
     if not kept:
         raise RecordError("no_captions", f"line {line.number}: no caption has a word in it")
     dropped = tuple(c for c in captions if not text.tokenize(c))
-    return Record(image, kept, value.get("group", ""), value.get("split", ""), line.number, dropped)
+    return Record(image, kept, _whole(value.get("group", "")), value.get("split", ""), line.number, dropped)
+
+
+def _whole(text: str) -> str:
+    """With a question mark for what UTF-8 has no bytes for: half of a surrogate pair, as of an emoji that was cut."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _can_be_a_file(name: str) -> bool:
+    """Whether a file system has bytes for the name. (Names that are no UTF-8 come as Python writes them, U+DC80 on.)"""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def split_of(image_id: str, shares: Mapping[str, float]) -> str:
@@ -163,6 +191,12 @@ def fingerprint(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def _safe(name: str) -> str:
+    """As a file may be called anywhere."""
+    path = Path(re.sub(r"[^\w.-]+", "-", name).strip("-."))
+    return (path.stem[:100] or "picture") + path.suffix[:20]
+
+
 class DatasetWriter:
     """Writes a canonical data set; the folder appears whole or not at all.
 
@@ -170,8 +204,11 @@ class DatasetWriter:
     ...     writer.add("a.jpg", data, ["a cat"], group="cats")
     """
 
-    def __init__(self, out: str | Path):
+    def __init__(self, out: str | Path, max_left_out: float = 1.0):
+        """More than the share `max_left_out` of pictures that are left out is an error, and so is nothing but that."""
         self.out = Path(out)
+        self._max_left_out = max_left_out
+        self.left_out: list[dict] = []
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise DataError(f"{self.out} is already there and not empty; choose another folder or remove it")
         self._partial = self.out.with_name(f".{self.out.name}.partial-{os.getpid()}")
@@ -185,23 +222,54 @@ class DatasetWriter:
 
     def add(self, name: str, data: bytes, captions: Iterable[str], *, group: str = "", split: str = "", **extra):
         """One picture with its captions; one picture may come again under another split with other captions."""
-        safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "picture"
-        digest = hashlib.sha256(data).digest()
+        safe, digest = _safe(name), hashlib.sha256(data).digest()
         if self._names.setdefault(safe, digest) != digest:
             raise DataError(f"two different pictures are called {name!r}")
         (self._partial / "images" / safe).write_bytes(data)
         record = {"image": f"images/{safe}", "captions": list(captions)}
         record |= {k: v for k, v in {"group": group, "split": split, **extra}.items() if v}
-        self._lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._lines.write(textfile.to_json(record) + "\n")
         self.pictures, self.captions = len(self._names), self.captions + len(record["captions"])
+
+    def leave_out(self, source: str, line: int, reason: str, detail: str, what: str = "record") -> None:
+        """Tells of what cannot be taken: `source` and `line` say where it stands, `what` is a record or a caption."""
+        self.left_out.append({"source": source, "line": line, "what": what, "reason": reason, "detail": detail})
+
+    def free_name(self, name: str, data: bytes) -> str:
+        """A name for the picture that no other one here has: its own, or that with a number."""
+        stem, suffix = Path(_safe(name)).stem, Path(_safe(name)).suffix
+        digest = hashlib.sha256(data).digest()
+        numbered = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
+        return next(n for n in itertools.chain([stem + suffix], numbered) if self._names.get(n, digest) == digest)
+
+    def _check(self) -> None:
+        """Raises `DataError` where too much was left out."""
+        out = [entry for entry in self.left_out if entry["what"] == "record"]
+        all_ = self.pictures + len(out)
+        if not self.pictures or len(out) > self._max_left_out * all_:
+            counts = ", ".join(
+                f"{n} {reason}" for reason, n in Counter(e["reason"] for e in self.left_out).most_common()
+            )
+            first = "; ".join(e["detail"] for e in self.left_out[:3])
+            what = (
+                "nothing to import"
+                if not self.pictures
+                else (f"{len(out)} of {all_} pictures would be left out, more than {self._max_left_out:.0%}")
+            )
+            raise DataError(f"{what}" + (f" ({counts}). The first: {first}" if counts else ": the source is empty"))
 
     def __exit__(self, kind, error, trace) -> None:
         import shutil
 
         self._lines.close()
-        if kind is not None:
+        try:
+            if kind is None:
+                self._check()
+                if self.left_out:
+                    path = self._partial / QUARANTINE
+                    path.write_text("".join(textfile.to_json(e) + "\n" for e in self.left_out), encoding="utf-8")
+                if self.out.exists():
+                    self.out.rmdir()
+                os.replace(self._partial, self.out)
+        finally:
             shutil.rmtree(self._partial, ignore_errors=True)
-            return
-        if self.out.exists():
-            self.out.rmdir()
-        os.replace(self._partial, self.out)

@@ -1,0 +1,69 @@
+"""Text files that people bring: lists, JSON, YAML.
+
+    >>> for number, line in enumerate(lines(read("Flickr_8k.trainImages.txt")), start=1): …
+
+UTF-8, with or without a byte order mark, and UTF-16 and 32 with one. Lines end where people end them, at line feeds and
+carriage returns; `str.splitlines` would cut a caption in two that holds a vertical tab or U+2028.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from memefly.errors import DataError, UsageError
+
+_MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def read(path: str | Path, wrong: type[UsageError] = DataError) -> str:
+    """The text of a file. Raises `OSError` where it cannot be read, and `wrong` where its encoding is none of ours."""
+    return decode(Path(path).read_bytes(), str(path), wrong)
+
+
+def decode(content: bytes, name: str, wrong: type[UsageError] = DataError, errors: str = "strict") -> str:
+    """As `read`, of bytes that are called `name`; with `errors` "replace", what is no UTF-8 becomes U+FFFD."""
+    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", "utf-8"))
+    if not mark and b"\0" in content[:4]:
+        raise wrong(f"{name} is not UTF-8: it looks like UTF-16 or UTF-32 without a byte order mark; save it as UTF-8")
+    try:
+        return content[len(mark) :].decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        at = error.start + len(mark)
+        line = content[:at].count(b"\n") + 1
+        raise wrong(
+            f"{name} is not {encoding.upper()}: byte 0x{content[at]:02x} in line {line}. Where it is Latin-1 or "
+            f"Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8"
+        ) from None
+
+
+def lines(text: str) -> list[str]:
+    """Without their ends; none after the last end."""
+    found = re.split(r"\r\n|\n|\r", text)
+    return found[:-1] if not found[-1] else found
+
+
+def to_json(value: Any, **how) -> str:
+    """JSON that any UTF-8 file takes: characters as they are, and halves of surrogate pairs escaped."""
+    return json.dumps(value, ensure_ascii=False, **how).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def from_json(text: str) -> Any:
+    """What JSON says. Raises `ValueError`, whatever is wrong with it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # of Python's own limit
+        raise ValueError("a number of thousands of digits") from None
