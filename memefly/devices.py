@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class DevicesConfig(BaseModel):
     """How GPUs are used. The defaults are for one that is shared by the pipeline's components and a server."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_growth: bool = Field(True, description="take a GPU's memory as it is needed; false: all of it at once")
     tensor_float_32: bool = Field(

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class MemeflyError(Exception):
@@ -97,6 +98,11 @@ class BackendError(MemeflyError):
 
 class BusyError(MemeflyError):
     pass
+
+
+def in_our_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, of an entry of pydantic's `ValidationError.errors()`."""
+    return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 _ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|0x[0-9a-f]{6,}")

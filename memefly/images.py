@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,26 @@ class Picture:
 
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Reads and checks a picture file. Raises `PictureError`."""
+    return canonical(read_file(path, max_pixels), max_pixels)
+
+
+def read_file(path: Path, max_pixels: int = MAX_PIXELS, name: str | None = None) -> bytes:
+    """The bytes of a picture file, unchecked; `name` is what it is called in errors, if not by its path. Raises
+    `PictureError` where there is no file, and for one that is larger than any picture of `max_pixels`."""
+    name = str(path) if name is None else name
     try:
-        data = path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # to read from a pipe may take for ever
+            raise PictureError("missing_picture", f"{name} is no file")
+        most = 16 * max_pixels + (64 << 20)  # as many bytes as a pixel has in any format, and what else a file may hold
+        if found.st_size > most:
+            raise PictureError("too_large", f"{name} has {found.st_size:,} bytes; at most {most:,} are read")
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise PictureError("missing_picture", f"no file {path}") from None
-    except OSError as error:
-        raise PictureError("missing_picture", f"cannot read {path}: {error.strerror or error}") from None
-    return canonical(data, max_pixels)
+        raise PictureError("missing_picture", f"no file {name}") from None
+    except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+        told = getattr(error, "strerror", None) or error
+        raise PictureError("missing_picture", f"cannot read {name}: {told}") from None
 
 
 def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:

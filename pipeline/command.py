@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from memefly import textfile
 from memefly.commands import parser
 from memefly.commands.main import FAMILIES
 from memefly.commands.parser import Command, positive
@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 on_event=on_event,
             )
         if arguments.json:
-            print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False), file=terminal.out)
+            print(textfile.to_json(summary.as_dict(), indent=2), file=terminal.out)
         else:
             for line in describe(summary, root):
                 print(line, file=terminal.out)
@@ -151,7 +151,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
             _warn_of_random_weights(search.config, terminal.err)
             outcome = search.run()
         if arguments.json:
-            print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False), file=terminal.out)
+            print(textfile.to_json(outcome.as_dict(), indent=2), file=terminal.out)
         else:
             for line in sweep.describe(outcome):
                 print(line, file=terminal.out)

@@ -16,11 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.caption_metrics.names import PLAIN, SCORES, SLICES
-from memefly import images
+from memefly import images, textfile
 from memefly.decoding import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
-from memefly.errors import ConfigError
+from memefly.errors import ConfigError, in_our_words
 from memefly.networks import NetworkConfig
 from memefly.schemas import SCHEMAS
 from memefly.training import TrainingConfig
@@ -46,7 +46,7 @@ DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitShares(_Section):
@@ -191,13 +191,13 @@ def load(source: str | None = None, overrides: Sequence[str] = ()) -> PipelineCo
 
 def _read(path: Path, source: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.safe_load(textfile.read(path, ConfigError)) or {}
     except OSError:
         raise ConfigError(
             f"no configuration {source!r}: neither a YAML file nor one of the presets {', '.join(presets())}"
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: dates and numbers that cannot be
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as `training:`, got {type(values).__name__}")
     return values
@@ -209,8 +209,8 @@ def _parse_override(override: str) -> dict[str, Any]:
         raise ConfigError(f"--set takes section.key=value, such as training.epochs=5; got {override!r}")
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested
@@ -236,5 +236,5 @@ def _explain(problem: Mapping[str, Any]) -> str:
         known = ", ".join(field.alias or name for name, field in section.model_fields.items())
         return f"{where} is no key; known are {known}"
     if not where:
-        return problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {problem['msg']}, got {problem['input']!r}"
+        return in_our_words(problem)
+    return f"{where}: {in_our_words(problem)}, got {problem['input']!r}"

@@ -10,7 +10,6 @@ to have come from the cache.
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import os
 import time
@@ -24,7 +23,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 
 from components.caption_example_gen import executor as example_gen
 from components.places import OPERATORS, Places
-from memefly import devices, encoders, provenance
+from memefly import devices, encoders, provenance, textfile
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.report import report
 from pipeline import base_run, outcomes
@@ -82,7 +81,7 @@ def run(
         raise
     finally:
         summary.seconds = round(time.monotonic() - clock, 1)
-        (folder / SUMMARY).write_text(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (folder / SUMMARY).write_text(textfile.to_json(summary.as_dict(), indent=2) + "\n", "utf-8")
         report.write(folder)
         _point(home / "runs" / LATEST, summary.run_id)
     return summary
@@ -190,4 +189,4 @@ def _point(link: Path, target: str) -> None:
 
 
 def _write_lines(path: Path, entries: list[dict]) -> None:
-    path.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries), encoding="utf-8")
+    path.write_text("".join(textfile.to_json(e) + "\n" for e in entries), encoding="utf-8")

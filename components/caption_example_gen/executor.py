@@ -18,7 +18,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from memefly import images, text
+from memefly import images, text, textfile
 from memefly.datasets import records
 from memefly.errors import PictureError, QuarantineError
 
@@ -34,8 +34,8 @@ def quarantined(source: str, line: int, reason: str, detail: str, what: str = "r
 class Identify(beam.DoFn):
     """Line to (image_id, record), or to the quarantine."""
 
-    def __init__(self, data: str):
-        self._data = data
+    def __init__(self, data: str, max_pixels: int):
+        self._data, self._max_pixels = data, max_pixels
 
     def process(self, line: records.Line):
         source = f"{records.CAPTIONS_FILE}:{line.number}"
@@ -44,13 +44,7 @@ class Identify(beam.DoFn):
             if record.split == "test":  # kept for the day of publication; nothing here reads it
                 yield beam.pvalue.TaggedOutput(_TEST, line.number)
                 return
-            path = Path(self._data) / record.image
-            try:
-                content = path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                raise PictureError("missing_picture", f"no file {record.image}") from None
-            except OSError as error:
-                raise PictureError("missing_picture", f"{record.image}: {error.strerror or error}") from None
+            content = images.read_file(Path(self._data) / record.image, self._max_pixels, name=record.image)
         except (records.RecordError, PictureError) as error:
             yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, error.reason, str(error)))
             return
@@ -131,7 +125,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Lines" >> beam.Create(lines)
                 | "Spread" >> beam.Reshuffle()
-                | "Identify" >> beam.ParDo(Identify(data)).with_outputs(_BAD, _TEST, main="good")
+                | "Identify"
+                >> beam.ParDo(Identify(data, exec_properties["max_pixels"])).with_outputs(_BAD, _TEST, main="good")
             )
             made = (
                 identified.good
@@ -161,7 +156,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             (
                 (identified[_BAD], made[_BAD])
                 | "AllBad" >> beam.Flatten()
-                | "BadToJson" >> beam.Map(lambda entry: json.dumps(entry, ensure_ascii=False))
+                | "BadToJson" >> beam.Map(textfile.to_json)
                 | "WriteBad" >> beam.io.WriteToText(str(folder / QUARANTINE), shard_name_template="")
             )
             (
@@ -176,9 +171,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _finish(self, folder: Path, lines: int, allowed: float) -> None:
         """Counts into `summary.json`; the quarantine in line order."""
         entries = sorted(_json_lines(folder / QUARANTINE), key=lambda e: (e["line"], e["what"], e["detail"]))
-        (folder / QUARANTINE).write_text(
-            "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8"
-        )
+        (folder / QUARANTINE).write_text("".join(textfile.to_json(entry) + "\n" for entry in entries), encoding="utf-8")
         sides = {split: json.loads((folder / f"count-{split}").read_text()) for split in records.SPLITS}
         bad = [entry for entry in entries if entry["what"] == "record"]
         summary = {

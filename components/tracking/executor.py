@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
 from components.examples import read, strings
-from memefly import text, tracking
+from memefly import text, textfile, tracking
 from memefly.exported.manifest import newest_version
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
@@ -50,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         out = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
         out.mkdir(parents=True, exist_ok=True)
         content = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": built}
-        (out / GALLERY).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        (out / GALLERY).write_text(textfile.to_json(content), encoding="utf-8")
 
         with tracking.Run(exec_properties["root"], job_type="gate", config=_lineage(input_dict, model)) as run:
             run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from memefly import textfile
 from memefly.commands.parser import Command, add_model, add_root, fraction, positive
 from memefly.errors import PictureError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
@@ -65,7 +66,7 @@ def _caption(arguments) -> int:
             found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam or 1]]
             record = {"image": str(path), "captions": found}
             record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
-            print(json.dumps(record, ensure_ascii=False))
+            print(textfile.to_json(record))
         elif path in captions:
             for caption in captions[path][: arguments.beam or 1]:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
@@ -156,7 +157,7 @@ def _evaluate(arguments) -> int:
         if theirs:
             told["against"] = _told(theirs[0])
             told["differences"] = {name: dataclasses.asdict(d) for name, d in differences.items()}
-        print(json.dumps(told, ensure_ascii=False))
+        print(textfile.to_json(told))
         return 0
     print(f"{ours.model}: {ours.pictures} pictures of {arguments.split}, words as {arguments.tokenizer} cuts them")
     if theirs:

@@ -91,14 +91,14 @@ def build(families: Sequence[Callable[[Command], None]]) -> argparse.ArgumentPar
 
 def positive(value: str) -> int:
     """Of an argument that is a whole number from 1."""
-    if not value.isdecimal() or int(value) < 1:
+    if not value.isdecimal() or len(value) > 18 or int(value) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {value!r}")
     return int(value)
 
 
 def port(value: str) -> int:
     """Of an argument that is a port to listen on."""
-    if not value.isdecimal() or not 0 <= int(value) <= 65535:
+    if not value.isdecimal() or len(value) > 18 or not 0 <= int(value) <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535 (0: any that is free), got {value!r}")
     return int(value)
 
@@ -109,7 +109,7 @@ def address(value: str) -> str:
     if name.startswith(("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")):
         return name
     host, colon, number = name.rpartition(":")
-    if not (host and colon and number.isdecimal() and 0 < int(number) <= 65535) or "/" in host:
+    if not (host and colon and number.isdecimal() and len(number) < 6 and 0 < int(number) <= 65535) or "/" in host:
         raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as localhost:8500, got {value!r}")
     return name
 

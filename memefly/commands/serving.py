@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from memefly import textfile
 from memefly.commands.parser import Command, add_root, address, port, positive
 from memefly.errors import UsageError
 from memefly.exported.manifest import newest_version
@@ -109,7 +109,7 @@ def _moved(arguments, move) -> int:
     from memefly.serving import promotion
 
     if arguments.json:
-        print(json.dumps(dataclasses.asdict(move), ensure_ascii=False))
+        print(textfile.to_json(dataclasses.asdict(move)))
     else:
         print(f"{move.label}: {move.before or 'no version'} -> {move.version}")
         stand = ", ".join(f"{label} {version}" for label, version in sorted(promotion.labels(arguments.root).items()))

@@ -36,7 +36,7 @@ BFLOAT16_TOLERANCE = 0.02  # relative error of features: InceptionV3's are 1 % o
 class EncoderConfig(BaseModel):
     """Which encoder, and how many pictures it takes at a time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weights: str = Field("imagenet", description="imagenet | random | path of a Keras model file or SavedModel")
     seed: int = Field(0, description="of the `random` weights")

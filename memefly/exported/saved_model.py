@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from memefly import text
 from memefly.decoding import KNOBS, DecodingConfig
-from memefly.errors import ModelError
+from memefly.errors import ModelError, in_our_words
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
 
@@ -93,7 +93,7 @@ class ExportedModel:
                 DecodingConfig(**{**configured, **one})
             except ValidationError as error:
                 said = "; ".join(
-                    f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors()
+                    f"{'.'.join(map(str, e['loc']))}: {in_our_words(e)}".removeprefix(": ") for e in error.errors()
                 )
                 raise ModelError(f"decoding cannot do that: {said}") from None
 

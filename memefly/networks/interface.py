@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class NetworkConfig(BaseModel):
     """Kind and sizes of a caption network."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["attention", "par_inject", "merge"] = Field(
         "attention", description="Show, Attend and Tell (1502.03044), or where to put the picture (1703.09137)"

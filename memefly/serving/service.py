@@ -40,7 +40,7 @@ from starlette.routing import Route
 
 from memefly import images
 from memefly.decoding import KNOBS, DecodingConfig
-from memefly.errors import BackendError, BusyError, ModelError, PictureError
+from memefly.errors import BackendError, BusyError, ModelError, PictureError, in_our_words
 from memefly.serving.backends import Backend
 
 log = logging.getLogger("memefly.service")
@@ -216,7 +216,7 @@ def _knobs(request: Request) -> dict[str, float]:
         # Whether knobs agree with each other is for the model to say, which knows its own values of the others.
         wrong = [e for e in error.errors() if e["loc"]]
         if wrong:
-            detail = f"{wrong[0]['loc'][0]}: {wrong[0]['msg']}"
+            detail = f"{wrong[0]['loc'][0]}: {in_our_words(wrong[0])}"
             raise Refusal(400, "bad_knob", detail) from None
     return knobs
 

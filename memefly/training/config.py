@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class SelfCriticalConfig(BaseModel):
     """A second stage that rewards whole captions for their CIDEr (Rennie et al., arXiv 1612.00563)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(0, ge=0, description="passes over the pictures; 0: no such stage")
     learning_rate: float = Field(1e-4, gt=0, description="at its start; decays as a cosine")
@@ -39,7 +39,7 @@ class SelfCriticalConfig(BaseModel):
 class FineTuningConfig(BaseModel):
     """A last stage that trains the encoder's top blocks too, on pictures in the place of stored features."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(0, ge=0, description="passes over the captions; 0: no such stage")
     learning_rate: float = Field(1e-5, gt=0, description="at its start; decays as a cosine")
@@ -51,7 +51,7 @@ class FineTuningConfig(BaseModel):
 class TrainingConfig(BaseModel):
     """The recipe. `memefly run --set training.KEY=VALUE` changes a key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(10, ge=1, description="passes over the captions at most")
     max_steps: int | None = Field(None, ge=1, description="steps at most, of each stage; None: as epochs say")

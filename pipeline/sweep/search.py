@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 
 import yaml
 
-from memefly import tracking
+from memefly import textfile, tracking
 from memefly.errors import MemeflyError, UsageError
 from pipeline import config as configuration
 from pipeline.config import PipelineConfig
@@ -144,7 +144,7 @@ class Sweep:
         by_wandb = self._is_led_by_wandb()
         made = {trial.number for trial in self._trials}
         missing = [number for number in range(1, self.wanted + 1) if number not in made]
-        self._folder.write(SPACE, self._space_file.read_text(encoding="utf-8"))
+        self._folder.write(SPACE, textfile.read(self._space_file))
         told = {"name": self.name, "folder": str(self._folder.path), "wanted": self.wanted}
         self._on_event("sweep", told | {"made": self.wanted - len(missing), "wandb": by_wandb})
         if missing:

@@ -40,8 +40,8 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from memefly import metrics
-from memefly.errors import ConfigError
+from memefly import metrics, textfile
+from memefly.errors import ConfigError, in_our_words
 from pipeline.config import PipelineConfig
 
 _SEARCHED = ("network", "training")  # sections that a trial's metrics depend on, and no node before the Trainer
@@ -58,7 +58,7 @@ _Bound = Annotated[int | float, BeforeValidator(_number), Field(allow_inf_nan=Fa
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Metric(_Part):
@@ -223,11 +223,11 @@ class Space(_Part):
 def load(path: str | Path) -> Space:
     """A search space from a YAML file. Raises `ConfigError` that says what was expected and what came."""
     try:
-        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        said = yaml.safe_load(textfile.read(path, ConfigError))
     except OSError as error:
         raise ConfigError(f"cannot read the search space {path} ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: dates and numbers that cannot be
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(said, dict):
         raise ConfigError(f"{path}: expected keys method, metric and parameters, got {type(said).__name__}")
     try:
@@ -240,7 +240,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     where, came = ".".join(map(str, problem["loc"])), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{where} is no key of a search space here"
-    said = problem["msg"].removeprefix("Value error, ")
+    said = in_our_words(problem)
     return f"{where}: {said}" + ("" if isinstance(came, dict) else f", got {came!r}") if where else said
 
 
@@ -263,7 +263,7 @@ def _check_key(key: str, parameter: Parameter) -> None:
             adapter.validate_python(value)
         except ValidationError as error:
             hint = f"; {parameter.kind} draws such" if parameter.is_range else ""
-            raise ValueError(f"{key}: {error.errors()[0]['msg']}, got {value!r}{hint}") from None
+            raise ValueError(f"{key}: {in_our_words(error.errors()[0])}, got {value!r}{hint}") from None
 
 
 def _adapter(key: str) -> TypeAdapter:
@@ -276,4 +276,5 @@ def _adapter(key: str) -> TypeAdapter:
             raise ValueError(f"{key} is no key of the configuration; known are {', '.join(fields) or 'none so deep'}")
         found, kind = fields[part], fields[part].annotation
     checked: Any = Annotated[found.annotation, found]
-    return TypeAdapter(checked)
+    is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return TypeAdapter(checked, config=None if is_section else ConfigDict(allow_inf_nan=False))

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import yaml
 
+from memefly import textfile
 from pipeline import config as configuration
 from pipeline.config import PipelineConfig
 from pipeline.sweep.space import Metric
@@ -93,7 +94,7 @@ class Folder:
     def add(self, trial: Trial) -> None:
         """A line more in `trials.jsonl`; it is on the disk when this returns."""
         with (self.path / TRIALS).open("ab") as stream:
-            stream.write(json.dumps(asdict(trial), ensure_ascii=False).encode() + b"\n")
+            stream.write(textfile.to_json(asdict(trial)).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -127,7 +128,7 @@ def _preset(source: str | None) -> str | None:
     """The preset that a configuration starts from."""
     if source is None or source in configuration.presets():
         return source
-    return (yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}).get("preset")
+    return (yaml.safe_load(textfile.read(source)) or {}).get("preset")
 
 
 def _difference(ours: dict, theirs: dict, always: set[tuple[str, ...]], at: tuple[str, ...] = ()) -> dict:

@@ -1,8 +1,11 @@
 import json
 import shutil
+from collections import Counter
 
 import pytest
+from stress import records as stress
 
+from memefly.commands import main as cli
 from memefly.datasets import flickr8k, memefly, records
 from memefly.errors import DataError
 
@@ -117,3 +120,121 @@ def test_memes_of_another_form(meme_file, tmp_path):
 def test_real_memes(shared_data, tmp_path):
     written = memefly.convert(shared_data / "memes", tmp_path / "out")
     assert (written.pictures, written.captions) == (96, 13303)
+
+
+# --- as people's files are ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_flickr8k_lists_with_a_byte_order_mark(flickr, tmp_path, encoding):
+    for path in flickr.glob("*.txt"):
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert flickr8k.convert(flickr, tmp_path / "out").captions == 300
+
+
+def test_flickr8k_in_an_encoding_that_is_none_of_ours(flickr, tmp_path):
+    path = flickr / "Flickr8k.token.txt"
+    path.write_bytes(path.read_bytes() + "0_abc.jpg#9\ta café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"Flickr8k.token.txt is not UTF-8: byte 0xe9 in line 301"):
+        flickr8k.convert(flickr, tmp_path / "out")
+
+
+def test_a_caption_holds_what_only_python_takes_for_the_end_of_a_line(flickr, tmp_path):
+    odd = "a dog\u2028a cat\x0ba bird\x85a fish"
+    with (flickr / "Flickr8k.token.txt").open("a", encoding="utf-8") as file:
+        file.write(f"0_abc.jpg#5\t{odd}\n")
+    flickr8k.convert(flickr, tmp_path / "out")
+    assert odd in {c for line in records.read_lines(tmp_path / "out") for c in records.parse(line).captions}
+
+
+def test_flickr8k_passes_over_a_share_of_missing_pictures(flickr, tmp_path, capsys):
+    for name in ("3_abc.jpg", "50_abc.jpg"):
+        (flickr / "Flicker8k_Dataset" / name).unlink()
+    (flickr / "Flicker8k_Dataset" / "50_abc.jpg").mkdir()
+    assert cli.main(["import", "flickr8k", str(flickr), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "58 pictures" in said.out or "58" in said.out
+    assert "left out 2 records: missing_picture" in said.err and "_abc.jpg is listed as" in said.err
+    entries = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    assert [(e["source"], e["line"]) for e in sorted(entries, key=lambda e: e["line"])] == [
+        ("Flickr_8k.trainImages.txt", 4),
+        ("Flickr_8k.devImages.txt", 11),
+    ]
+    for i in range(10, 17):
+        (flickr / "Flicker8k_Dataset" / f"{i}_abc.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"9 of 60 pictures would be left out, more than 10% .*\(9 missing_picture\).*The first"
+    ):
+        flickr8k.convert(flickr, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_picture_in_two_lists_is_told(flickr, tmp_path):
+    with (flickr / "Flickr_8k.devImages.txt").open("a") as file:
+        file.write("3_abc.jpg\n")
+    with pytest.raises(DataError, match=r"Flickr_8k.devImages.txt, line 16: 3_abc.jpg stands in Flickr_8k.trainImages"):
+        flickr8k.convert(flickr, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "captions", "left_out"),
+    [
+        ({"meme_text": [None, "x y"]}, 1, [("caption", "not_text", "expected a caption, which is text, got null")]),
+        ({"meme_text": [["a"], "x y"]}, 1, [("caption", "not_text", 'got ["a"]')]),
+        ({"meme_text": [{"a": 1}, 7]}, 0, [("caption", "not_text", 'got {"a": 1}'), ("caption", "not_text", "got 7")]),
+        ({"meme_text": None}, 0, [("record", "not_a_template", "meme_text must be array")]),
+        ({"meme_url": None}, 0, [("record", "not_a_template", "meme_url must be string")]),
+        ({"meme_name": 3}, 0, [("record", "not_a_template", "meme_name must be string")]),
+        ({"meme_url": "images/gone.jpg"}, 0, [("record", "missing_picture", "(fry): no picture images/gone.jpg")]),
+        ({"meme_url": "a\0b"}, 0, [("record", "missing_picture", "embedded null byte")]),
+        ({"meme_text": ["half an emoji \ud83d"]}, 1, []),
+    ],
+)
+def test_memes_take_what_is_good_and_name_what_is_not(meme_file, tmp_path, changes, captions, left_out):
+    memes = json.loads((meme_file / "memes.json").read_text())
+    (meme_file / "memes.json").write_text(json.dumps([memes[0] | changes, memes[1], None]))
+    written = memefly.convert(meme_file, tmp_path / "out")
+    assert written.captions == 80 + captions
+    entries = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    assert [(e["what"], e["reason"]) for e in entries] == [
+        *(entry[:2] for entry in left_out),
+        ("record", "not_a_template"),
+    ]
+    assert all(
+        said in e["detail"] and e["detail"].startswith("template 0") for e, (_, _, said) in zip(entries, left_out)
+    )
+    assert all(records.parse(line).group in ("fry", "doge") for line in records.read_lines(tmp_path / "out"))
+
+
+def test_nothing_imported_is_an_error(meme_file, tmp_path):
+    for content in ("[]", "[null]", '[{"meme_name": "a", "meme_url": "images/fry.jpg", "meme_text": [null]}]'):
+        (meme_file / "memes.json").write_text(content)
+        with pytest.raises(DataError, match="nothing to import"):
+            memefly.convert(meme_file, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"9" * 5000, b"\xff\xfe", b"{", b"null", b'"text"', b"\xe9"])
+def test_meme_files_that_are_none(meme_file, tmp_path, content):
+    (meme_file / "memes.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"memes\.json"):
+        memefly.convert(meme_file, tmp_path / "out")
+
+
+def test_two_pictures_of_one_name_in_two_folders_are_two(meme_file, tmp_path):
+    memes = json.loads((meme_file / "memes.json").read_text())
+    (meme_file / "more").mkdir()
+    (meme_file / "more" / "fry.jpg").write_bytes(b"another")
+    same = memes[0] | {"meme_name": "fry again"}
+    other = memes[0] | {"meme_name": "other fry", "meme_url": "more/fry.jpg"}
+    (meme_file / "memes.json").write_text(json.dumps([*memes, other, same]))
+    written = memefly.convert(meme_file, tmp_path / "out")
+    assert written.pictures == 3
+    found = [records.parse(line) for line in records.read_lines(tmp_path / "out")]
+    of = {r.group: (tmp_path / "out" / r.image).read_bytes() for r in found}
+    assert of == {"fry": b"fry", "doge": b"doge", "other fry": b"another", "fry again": b"fry"}
+
+
+def test_made_up_files_are_imported_or_refused(tmp_path):
+    found = Counter(stress.imported(seed, tmp_path) for seed in range(200))
+    assert set(found) == {"right", "refused"} and min(found.values()) > 20

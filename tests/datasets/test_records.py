@@ -1,6 +1,8 @@
 import json
+from collections import Counter
 
 import pytest
+from stress import records as stress
 
 from memefly.datasets import records
 from memefly.datasets.records import DatasetWriter, Line, RecordError
@@ -110,3 +112,33 @@ def test_fingerprint_covers_the_pictures(tmp_path):
     changed = records.fingerprint(out)
     (out / "images" / "a.png").unlink()
     assert len({before, changed, records.fingerprint(out)}) == 3
+
+
+def test_whatever_json_holds_is_a_record_or_has_a_reason():
+    """`make stress` tries more."""
+    found = Counter(stress.outcome(seed) for seed in range(3000))
+    assert set(found) == {"right", *records.REASONS} - {"split_conflict"} and found["right"] > 200
+
+
+def test_half_an_emoji(tmp_path):
+    group = '{"image": "a.jpg", "captions": ["x \\ud83d"], "group": "surprised pikachu \\ud83d"}'
+    record = records.parse(records.Line(1, group))
+    assert record.group == "surprised pikachu ?" and record.captions == ("x ?",)
+    image = '{"image": "\\ud83d.jpg", "captions": ["x"]}'
+    with pytest.raises(records.RecordError, match="line 2: image must be a path inside the data set") as raised:
+        records.parse(records.Line(2, image))
+    assert raised.value.reason == "bad_path"
+
+
+@pytest.mark.parametrize("content", ["9" * 5000, "[" * 100_000, '{"image": ' + "9" * 5000 + "}"])
+def test_json_that_python_itself_refuses(content):
+    with pytest.raises(records.RecordError, match="line 3") as raised:
+        records.parse(records.Line(3, content))
+    assert raised.value.reason in ("broken_json", "not_a_record")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_data_set_in_another_encoding(tmp_path, encoding):
+    (tmp_path / "captions.jsonl").write_bytes('{"image": "ä.jpg", "captions": ["größer"]}\r\n'.encode(encoding))
+    (line,) = records.read_lines(tmp_path)
+    assert records.parse(line).image == "ä.jpg"
