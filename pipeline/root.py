@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -32,12 +33,14 @@ log = logging.getLogger("memefly.root")
 
 ARTIFACTS = "artifacts"
 _WRITTEN = (ARTIFACTS, "runs", "features", "serving", f"serving/{manifest.MODEL_NAME}", "wandb")
+_PATTERNS = set("*?[]\\\n\r")
 _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
 
 
 def check(root: str | Path) -> None:
     """Whether a run can write where it has to, before it computes anything. Raises `UsageError`."""
     root = Path(root)
+    _check_name(root.resolve())
     for folder in (root, *(root / part for part in _WRITTEN)):
         try:
             folder.mkdir(parents=True, exist_ok=True) if folder == root else None
@@ -56,6 +59,22 @@ def check(root: str | Path) -> None:
                 "disk, or take another --root"
             ) from None
     _check_metadata(root)
+
+
+def _check_name(root: Path) -> None:
+    """TensorFlow takes only UTF-8 for a path, and Beam and TFX take some characters for patterns of several."""
+    try:
+        text = str(root)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"--root {os.fsencode(root)!r}: TensorFlow reads only paths that are UTF-8; take another --root"
+        ) from None
+    if odd := sorted(set(text) & _PATTERNS):
+        raise UsageError(
+            f"--root {text!r}: {' '.join(map(repr, odd))} would be taken for a pattern of several files; take a --root "
+            "without these"
+        )
 
 
 def _check_metadata(root: Path) -> None:

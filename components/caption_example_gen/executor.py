@@ -28,6 +28,8 @@ _BAD, _TEST = "bad", "test"
 
 
 def quarantined(source: str, line: int, reason: str, detail: str, what: str = "record") -> dict:
+    # Beam carries no text but UTF-8, which the names of files need not be.
+    source, detail = (text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (source, detail))
     return {"source": source, "line": line, "what": what, "reason": reason, "detail": detail}
 
 

@@ -13,7 +13,8 @@ import tensorflow_transform as tft
 
 from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
 from memefly.encoders.standardize import Standardizer
-from memefly.text import Vocabulary
+from memefly.errors import ConfigError
+from memefly.text import RESERVED_TOKENS, Vocabulary
 from memefly.training import Examples
 
 
@@ -33,12 +34,18 @@ def read_transformed(
     max_length: int,
 ) -> Transformed:
     """`graph`: the folder of a `transform_graph`; files: TFRecords of its `transformed_examples`; `feature_shape`
-    (h, w, D): of the encoder whose features they hold."""
+    (h, w, D): of the encoder whose features they hold. Raises `ConfigError` where no word is left to be learnt."""
     output = tft.TFTransformOutput(graph)
     vocabulary_file = output.vocabulary_file_by_name(VOCABULARY)
+    vocabulary = Vocabulary.load(vocabulary_file)
+    if len(vocabulary) <= len(RESERVED_TOKENS):
+        raise ConfigError(
+            "the vocabulary has no word: none occurs in the captions of train as often as text.min_count asks for; "
+            "lower text.min_count, or bring more captions"
+        )
     return Transformed(
         Examples(sorted(train_files), sorted(val_files), feature_shape, max_length),
         Standardizer(*feature_statistics(output, feature_shape)),
-        Vocabulary.load(vocabulary_file),
+        vocabulary,
         vocabulary_file,
     )

@@ -2,13 +2,14 @@
 
 import io
 import json
+import os
 from collections import Counter
 
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from memefly.errors import AnomalyError, QuarantineError
+from memefly.errors import AnomalyError, ConfigError, QuarantineError
 
 COLOUR = 0
 
@@ -152,7 +153,38 @@ def test_anomalies_stop_the_run_and_are_named(tmp_path, run_to, memes):
     assert run_to(memes, "StrictExampleValidator").components[-1]["state"] == "skipped"  # what comes after it
 
 
-def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to):
-    write(tmp_path / "data", [(f"{i}.png", png(), {"split": "train"}) for i in range(5)])
-    with pytest.raises(AnomalyError, match="split eval"):
-        run_to(tmp_path / "data", "StrictExampleValidator")
+@pytest.mark.parametrize("empty", ["val", "eval"])
+def test_a_split_without_pictures_is_found_before_any_is_encoded(tmp_path, run_to, empty):
+    splits = ["train"] * 4 + ["eval" if empty == "val" else "val"] * 2
+    write(tmp_path / "data", [(f"{i}.png", png(), {"split": split}) for i, split in enumerate(splits)])
+    with pytest.raises(AnomalyError, match=f"split {empty}: it has no pictures"):
+        run_to(tmp_path / "data", "Trainer")
+    assert not list((tmp_path / "root").glob("features/**/*.f16"))
+
+
+def test_min_count_that_leaves_no_word_is_named(memes, run_to):
+    with pytest.raises(ConfigError, match=r"the vocabulary has no word: .* lower text\.min_count"):
+        run_to(memes, "Trainer", "text.min_count=100000")
+
+
+def test_whatever_stands_in_a_line_ends_in_the_quarantine_or_in_an_example(tmp_path, run_to):
+    """Half an emoji, names that are no UTF-8, and a pipe in the place of a picture, which would be read for ever."""
+    half, name = '"surprised pikachu \\ud83d"', os.fsdecode(b"caf\xe9.png")
+    lines = [
+        *good(20),
+        f'{{"image": "images/good-0.png", "captions": ["x"], "group": {half}}}',
+        f'{{"image": {half}, "captions": ["x"]}}',
+        f'{{"image": "images/no-{chr(92)}udcff.png", "captions": ["x"]}}',
+        '{"image": "images/pipe", "captions": ["x"]}',
+        '{"image": "images", "captions": ["x"]}',
+        json.dumps({"image": f"images/{name}", "captions": ["a caf"]}),
+        '{"n": ' + "9" * 5000 + "}",
+    ]
+    write(tmp_path / "data", lines)
+    os.mkfifo(tmp_path / "data" / "images" / "pipe")
+    (tmp_path / "data" / "images" / name).write_bytes(png())
+    summary = run_to(tmp_path / "data", "CaptionExampleGen", "data.max_quarantined=0.5")
+    assert summary.data["images"] == 21 and summary.data["quarantined"] == 5
+    entries = [json.loads(line) for line in (tmp_path / "root/runs/latest/quarantine.jsonl").read_text().splitlines()]
+    assert [e["reason"] for e in entries][:4] == ["bad_path", "missing_picture", "missing_picture", "missing_picture"]
+    assert "images/pipe is no file" in entries[2]["detail"]

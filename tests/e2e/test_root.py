@@ -222,3 +222,42 @@ def test_places_are_names_of_folders(tmp_path):
     with pytest.raises(ValueError, match="no such place is open"):
         places.PlacesFilesystem.exists("root://a")
     assert json.loads(places._resolve('{"a": "data://"}')) == {"a": "data://"}, "known only while it is open"
+
+
+# --- as folders are called, and as they may be ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a blank", "quo'te\"s", "{brace}", "größe 日本", "#%&;$(x)!"])
+def test_roots_of_any_name(run, tmp_path, memes, name):
+    data = tmp_path / f"data [1]* {name}"
+    shutil.copytree(memes, data)
+    made = run(tmp_path / name, "training.max_steps=2", data=data)
+    assert made.metrics and (tmp_path / name / "runs" / "latest" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a*", r"'\*' would be taken for a pattern"),
+        ("[1]", "pattern"),
+        ("a?", "pattern"),
+        ("a\nb", "pattern"),
+        ("\udcff", "UTF-8"),
+    ],
+)
+def test_roots_that_cannot_be_are_told_and_left_alone(run, tmp_path, name, said):
+    with pytest.raises(UsageError, match=said):
+        run(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_root_that_is_a_file(run, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="a folder is wanted there"):
+            run(root)
+    (tmp_path / "root" / "serving").mkdir(parents=True)
+    (tmp_path / "root" / "serving" / "captioner").write_text("mine")
+    with pytest.raises(UsageError, match=r"serving/captioner is a file"):
+        run(tmp_path / "root")
+    assert (tmp_path / "file").read_text() == "mine" and not (tmp_path / "root" / "runs").exists()

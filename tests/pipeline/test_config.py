@@ -30,6 +30,12 @@ def test_overrides_win_over_files_and_files_over_presets(tmp_path):
         (["training.flip=0.5"], "set encoder.flip=true"),
         (["epochs"], r"section\.key=value"),
         (["data.splits={train: -1}"], r"data\.splits\.train: .*greater than 0"),
+        (["training.learning_rate=.inf"], r"training\.learning_rate: .*finite.*got inf"),
+        (["data.max_quarantined=.nan"], r"data\.max_quarantined: .*got nan"),
+        (["gate.floors.bleu4=.nan"], r"gate\.floors\.bleu4: .*finite.*got nan"),
+        (["gate.slices.group.floors.bleu4=-.inf"], r"gate\.slices\.group\.floors\.bleu4: .*finite"),
+        (["data.splits.train=.inf"], r"data\.splits\.train: .*got inf"),
+        (["training.epochs=" + "[" * 5000], "the value is not YAML"),
     ],
 )
 def test_what_is_wrong_is_named(overrides, says):
@@ -90,3 +96,27 @@ def test_a_gate_that_could_not_judge_a_first_model():
     nothing = [f"gate.floors.{name}=null" for name in config.GATE["floors"]] + ["gate.ceilings.copied_share=null"]
     with pytest.raises(ConfigError, match="one floor or ceiling must be left"):
         config.load(None, nothing)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "c.yaml").write_bytes("preset: tiny\r\ntraining: {epochs: 7}  # größer\r\n".encode(encoding))
+    assert config.load(str(tmp_path / "c.yaml")).training.epochs == 7
+
+
+def test_messages_are_ours_and_of_one_line(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("# größer\ntraining: {epochs: 7}\n".encode("latin-1"))
+    (tmp_path / "torn.yaml").write_text("a: [\nb: {")
+    for name in ("latin", "torn"):
+        with pytest.raises(ConfigError) as raised:
+            config.load(str(tmp_path / f"{name}.yaml"))
+        assert "\n" not in str(raised.value) and f"{name}.yaml is not" in str(raised.value)
+    for override in (
+        "network.members=0",
+        "decoding.groups=7",
+        "training.self_critical.temperature=-1",
+        "encoder.size=1",
+    ):
+        with pytest.raises(ConfigError) as raised:
+            config.load("tiny", [override])
+        assert "Value error" not in str(raised.value), str(raised.value)
