@@ -7,13 +7,14 @@ IMAGES ?= 900
 UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
 LONGEST_FIRST := tests/lanes tests/e2e tests/components $(filter-out tests/lanes/ tests/e2e/ tests/components/,$(wildcard tests/*/ tests/test_*.py))
 
-.PHONY: help setup demo test unit lint bench lock clean
+.PHONY: help setup demo test unit lint stress bench lock clean
 
 help:
 	@echo "make demo    draw sample memes, run the whole pipeline on them, caption new ones ($(DEMO)/)"
 	@echo "make test    lint, unit tests, then the pipeline end to end"
 	@echo "make unit    the tests that need no TFX, under a minute"
 	@echo "make lint    ruff (style, formatting), mypy (types), deptry (requirements)"
+	@echo "make stress  bad pictures, records and ROOTs in bulk, from seeds; minutes"
 	@echo "make bench   the side-by-side measurements in benchmarks/"
 	@echo "make setup   the virtual environment in .venv (the others call it); LANE=1.21 | 1.16 chooses, GPU=1 brings CUDA"
 	@echo "make lock    resolve requirements/*.txt anew from setup.py"
@@ -40,6 +41,9 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --no-error-summary
 	@bash requirements/unused.sh
+
+stress: setup
+	@$(PY) tests/stress
 
 bench: setup
 	@$(PY) -m benchmarks
