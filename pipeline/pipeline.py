@@ -84,7 +84,6 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     image_features = ImageFeatures(
         examples=example_gen.outputs["examples"], encoder=config.encoder, store="root://features"
     )
-    image_features.add_upstream_node(example_validator)  # a split without pictures is found before any is encoded
 
     # Vocabulary, token ids, channel statistics; from train alone, and eval is not even transformed.
     transform = Transform(
@@ -98,6 +97,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
         disable_statistics=True,  # TFX would count the bytes of every feature as a string, for a minute
     )
+    transform.add_upstream_node(example_validator)  # no output of the one feeds the other, but order matters
 
     # The captioner; stops early on val.
     trainer = Trainer(

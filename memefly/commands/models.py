@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_model, add_root, fraction, positive
+from memefly.commands.parser import Command, add_model, add_root, finite, positive
 from memefly.errors import PictureError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
@@ -218,7 +218,7 @@ def add_export(command: Command) -> None:
     exporter.add_argument("--calibration", type=positive, default=200, metavar="N", help="pictures of train (200)")
     exporter.add_argument("--pictures", type=positive, metavar="N", help="the first so many of eval only")
     exporter.add_argument(
-        "--tolerance", type=fraction, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
+        "--tolerance", type=finite, default=0.003, metavar="T", help="of BLEU-4, a fraction, that it may lose (0.003)"
     )
     exporter.add_argument("--json", action="store_true", help="the comparison as one JSON object")
 

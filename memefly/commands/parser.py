@@ -114,14 +114,14 @@ def address(value: str) -> str:
     return name
 
 
-def fraction(value: str) -> float:
-    """Of an argument that is a number from 0 to 1."""
+def finite(value: str) -> float:
+    """Of an argument that is a number."""
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {value!r}")
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a number, got {value!r}")
     return number
 
 

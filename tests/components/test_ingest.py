@@ -154,12 +154,11 @@ def test_anomalies_stop_the_run_and_are_named(tmp_path, run_to, memes):
 
 
 @pytest.mark.parametrize("empty", ["val", "eval"])
-def test_a_split_without_pictures_is_found_before_any_is_encoded(tmp_path, run_to, empty):
+def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to, empty):
     splits = ["train"] * 4 + ["eval" if empty == "val" else "val"] * 2
     write(tmp_path / "data", [(f"{i}.png", png(), {"split": split}) for i, split in enumerate(splits)])
     with pytest.raises(AnomalyError, match=f"split {empty}: it has no pictures"):
-        run_to(tmp_path / "data", "Trainer")
-    assert not list((tmp_path / "root").glob("features/**/*.f16"))
+        run_to(tmp_path / "data", "StrictExampleValidator")
 
 
 def test_min_count_that_leaves_no_word_is_named(memes, run_to):

@@ -15,7 +15,7 @@ from memefly.datasets import records
 
 HOME = Path(__file__).parents[2]
 NODES = [
-    "CaptionExampleGen", "ImportSchemaGen", "StatisticsGen", "StrictExampleValidator", "ImageFeatures", "Transform",
+    "CaptionExampleGen", "ImportSchemaGen", "ImageFeatures", "StatisticsGen", "StrictExampleValidator", "Transform",
     "Trainer", "LiveModel", "ServingValidator", "Evaluator", "VersionPusher", "Tracking",
 ]  # fmt: skip
 
