@@ -1,7 +1,7 @@
 """What files an artifact had when it was made, so that it can be seen when some are gone.
 
-    >>> write("/srv/root/artifacts/Trainer/model/7")
-    >>> lost("/srv/root/artifacts/Trainer/model/7")
+    >>> write("root/artifacts/Trainer/model/7")
+    >>> lost("root/artifacts/Trainer/model/7")
     ''
 
 TFX takes an artifact for there while its folder is. The list lies beside the artifact, in the node's own `.system`.
