@@ -172,9 +172,16 @@ def _follow(root: str | Path, place: str, terminal) -> int:
 
 def _quietly(log: Path, work: Callable) -> int:
     """Does `work` with the terminal to itself, and says on it what went wrong; libraries speak to the log."""
-    from memefly.errors import MemeflyError
+    from memefly.errors import MemeflyError, UsageError
     from memefly.quiet import Quiet
 
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError as error:  # a file, or a folder without rights
+        raise UsageError(
+            f"--root {log.parent.parent}: {error.strerror or error}; a folder that can be written to is wanted there"
+        ) from None
     with Quiet(log) as terminal:
         try:
             status = work(terminal)

@@ -88,3 +88,14 @@ def test_run_reports_what_is_wrong_and_returns_2(tmp_path):
     assert "training.epoch is no key; known are epochs, max_steps" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads("[]") == list((tmp_path / "r" / "runs").glob("*"))
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_root_that_is_a_file_is_one_line(tmp_path, capsys, command):
+    from pipeline import command as pipeline_command
+
+    (tmp_path / "file").write_text("mine")
+    more = ["--space", "space.yaml"] if command == "sweep" else []
+    assert pipeline_command.main([command, "--data", "d", "--root", str(tmp_path / "file"), *more]) == 2
+    said = capsys.readouterr().err
+    assert "a folder that can be written to is wanted there" in said and said.count("\n") == 1
