@@ -23,7 +23,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 
 from components.caption_example_gen import executor as example_gen
 from components.places import OPERATORS, Places
-from memefly import devices, encoders, provenance, textfile
+from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.report import report
 from pipeline import base_run, outcomes
@@ -35,6 +35,7 @@ from pipeline.summary import SUMMARY, RunSummary
 log = logging.getLogger("memefly.runner")
 
 LATEST = "latest"
+_TRACKED = {"Trainer", "Tracking"}  # what opens runs of W&B
 
 
 def run(
@@ -108,6 +109,8 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_node, to_
             )
         except ValueError as error:
             raise UsageError(f"this part of the pipeline cannot be run: {error}") from error
+    if _TRACKED & {node.node_info.id for node in nodes if not node.execution_options.HasField("skip")}:
+        tracking.check(home)  # what W&B will refuse is told before an hour of features
     with metadata.Metadata(connection) as handle:
         root_folder.look_over(handle, places)
     base = _base(connection, pipeline) if from_node else None

@@ -7,8 +7,8 @@
 is there.
 """
 
-from pipeline.sweep.search import Sweep, online
+from pipeline.sweep.search import Sweep
 from pipeline.sweep.space import Space, load
 from pipeline.sweep.trials import LOG, Outcome, Trial, describe
 
-__all__ = ["LOG", "Outcome", "Space", "Sweep", "Trial", "describe", "load", "online"]
+__all__ = ["LOG", "Outcome", "Space", "Sweep", "Trial", "describe", "load"]

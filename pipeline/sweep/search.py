@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,13 +24,13 @@ from typing import Any, Literal, Protocol
 import yaml
 
 from memefly import textfile, tracking
-from memefly.errors import MemeflyError, UsageError
+from memefly.errors import MemeflyError, UsageError, first_line
 from pipeline import config as configuration
 from pipeline.config import PipelineConfig
 from pipeline.sweep import space as spaces
 from pipeline.sweep.trials import COMMON, SPACE, WANDB, Folder, Outcome, Trial
 
-PROJECT = "memefly"  # of W&B, as in memefly.tracking
+_TO_BEGIN = 60.0  # seconds, for W&B to take up a sweep, and between trials
 
 OnEvent = Callable[[str, dict], None]
 
@@ -212,43 +214,86 @@ class Sweep:
     # --- led by W&B ---------------------------------------------------------------------------------------------------
 
     def _is_led_by_wandb(self) -> bool:
-        begun = bool(self._folder.read(WANDB))
-        if begun and not online():
-            raise UsageError(f"W&B leads the sweep {self.name}: set WANDB_API_KEY, or begin another with --name")
-        if self._space.method == "bayes" and not online():
-            raise UsageError("method bayes is W&B's own: set WANDB_API_KEY, or take method random")
-        return begun or (online() and not self._trials)
+        begun, online = bool(self._folder.read(WANDB)), False
+        why = "set WANDB_API_KEY"
+        if os.environ.get("WANDB_API_KEY") and os.environ.get("WANDB_MODE", "online") == "online":
+            online, why = tracking.check(self._root) == "online", "its server is out of reach"
+        if begun and not online:
+            raise UsageError(f"W&B leads the sweep {self.name}: {why}, or begin another with --name")
+        if self._space.method == "bayes" and not online:
+            raise UsageError(f"method bayes is W&B's own: {why}, or take method random")
+        return begun or (online and not self._trials)
 
     def _run_by_wandb(self, count: int) -> None:
         """Has W&B choose what `count` trials try; a sweep that it knows already goes on."""
         import wandb
 
         errors: list[Exception] = []
+        trying = threading.Lock()
 
         def attempt() -> None:  # in a thread of W&B's agent, which swallows what is raised
-            if errors:
-                raise errors[0]
-            try:
-                with tracking.Run(self._root, job_type="sweep", config={}, project=PROJECT) as tracked:
-                    self._try_tracked(tracked, wandb)
-            except Exception as error:
-                if not _stopped_by_wandb(error):
-                    errors.append(error)
-                raise
+            with trying:
+                if errors:
+                    raise errors[0]
+                try:
+                    with tracking.Run(self._root, job_type="sweep", config={}) as tracked:
+                        self._try_tracked(tracked, wandb)
+                except Exception as error:
+                    if not _stopped_by_wandb(error):
+                        errors.append(error)
+                    raise
 
-        # The agent keeps files under WANDB_DIR, the working directory if it is not set.
-        with _environment(WANDB_DIR=str(self._root), WANDB_SILENT="true"):
-            known = self._folder.read(WANDB)
-            if not known:
-                sweep = wandb.sweep({"name": self.name} | self._space.for_wandb(), project=PROJECT)
-                known = {"sweep": sweep, "project": PROJECT}
-                self._folder.write(WANDB, json.dumps(known) + "\n")
-            wandb.agent(known["sweep"], function=attempt, project=known["project"], count=count)
+        with tracking.environment(self._root):
+            try:
+                known = self._folder.read(WANDB)
+                if not known:
+                    said, project = {"name": self.name} | self._space.for_wandb(), tracking.project()
+                    sweep = tracking.within(_TO_BEGIN, lambda: wandb.sweep(said, project=project), tracking.ask)
+                    known = {"sweep": sweep, "project": project}
+                    self._folder.write(WANDB, json.dumps(known) + "\n")
+                with self._interrupted_where_wandb_is_gone(trying):
+                    wandb.agent(known["sweep"], function=attempt, project=known["project"], count=count)
+            except Exception as error:
+                errors.append(self._without_wandb(error))
         if errors:
             raise errors[0]
 
+    @contextlib.contextmanager
+    def _interrupted_where_wandb_is_gone(self, trying: threading.Lock) -> Iterator[None]:
+        """W&B's agent waits for ever for a server that does not say what to try."""
+        ended, lost = threading.Event(), []
+
+        def watch() -> None:
+            while not ended.wait(_TO_BEGIN):
+                try:
+                    if not trying.locked():
+                        tracking.ask()
+                except tracking.OutOfReach as why:
+                    lost.append(why)
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not lost:
+                raise
+        finally:
+            ended.set()
+        if lost:
+            raise lost[0]
+
+    def _without_wandb(self, why: Exception) -> MemeflyError:
+        return MemeflyError(
+            f"W&B leads the sweep {self.name}, and cannot be asked what to try: it {first_line(why)}. The trials so "
+            "far are kept; give the same command again to go on"
+        )
+
     def _try_tracked(self, tracked: tracking.Run, wandb) -> None:
         """One trial of W&B's choice. The Trainer logs to the same run, which W&B hands out while it is active."""
+        if not tracked.online:
+            raise self._without_wandb(tracking.OutOfReach("is out of reach"))
         parameters = {key: tracked.run.config[key] for key in self._space.parameters}
         trial = self._try(max((trial.number for trial in self._trials), default=0) + 1, parameters)
         if wandb.run is None:  # the Trainer has ended it
@@ -257,11 +302,6 @@ class Sweep:
             tracked.run.finish(exit_code=1)
         else:  # the last that is logged counts: the best weights' metrics, not the last epoch's
             tracked.log({f"val_{k}": v for k, v in trial.metrics.items() if isinstance(v, (int, float))})
-
-
-def online() -> bool:
-    """Whether W&B is to choose the trials: its key is there, and nothing says to stay offline."""
-    return bool(os.environ.get("WANDB_API_KEY")) and os.environ.get("WANDB_MODE", "online") == "online"
 
 
 def _override(item: tuple[str, Any]) -> str:
@@ -280,14 +320,3 @@ def _stopped_by_wandb(error: BaseException | None) -> bool:
         seen.append(error)
         error = error.__cause__ or error.__context__
     return False
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import sys
 import threading
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from wandb_server import WandbServer
 
-from memefly.errors import ConfigError, TrainingError, UsageError
+from memefly.errors import ConfigError, MemeflyError, TrainingError, UsageError
 from pipeline import config, sweep
+from pipeline.sweep import search as searching
 from pipeline.sweep.space import Parameter
 
 GRID = """\
@@ -357,10 +360,18 @@ class Wandb(types.ModuleType):
     """W&B as far as a sweep uses it; `choices` is what it chooses, in turn."""
 
     Settings = staticmethod(lambda **_: None)
+    errors = types.SimpleNamespace(UsageError=ValueError)
 
     def __init__(self, choices):
         super().__init__("wandb")
         self.choices, self.run, self.swept, self.agents, self.runs = iter(choices), None, [], [], []
+
+    @staticmethod
+    def setup():
+        server = {"base_url": os.environ["WANDB_BASE_URL"], "entity": None}
+        return types.SimpleNamespace(
+            settings=types.SimpleNamespace(**server, insecure_disable_ssl=False, identity_token_file=None)
+        )
 
     def sweep(self, said, project):
         self.swept.append((said, project))
@@ -399,11 +410,18 @@ class WandbRun:
 
 
 @pytest.fixture
-def wandb(monkeypatch):
+def wandb_server():
+    with WandbServer() as server:
+        yield server
+
+
+@pytest.fixture
+def wandb(monkeypatch, wandb_server):
     def fake(*units):
         module = Wandb([{"training.learning_rate": 0.001, "network.units": n} for n in units])
         monkeypatch.setitem(sys.modules, "wandb", module)
-        monkeypatch.setenv("WANDB_API_KEY", "k")
+        for key, value in wandb_server.environment().items():
+            monkeypatch.setenv(key, value)
         return module
 
     return fake
@@ -471,6 +489,38 @@ def test_what_goes_wrong_outside_a_trial_ends_the_sweep_of_wandb_too(search, wan
     with pytest.raises(UsageError, match="another run came between"):
         search(BAYES, runner, trials=3)
     assert len(runner.trained) == len(module.runs) == 1
+
+
+def test_where_wandb_s_server_is_gone_nothing_waits_for_it(search, wandb, wandb_server, monkeypatch, caplog):
+    module = wandb(16)
+    search(BAYES, trials=1, name="led")
+    wandb_server.behave("500")
+    monkeypatch.setenv("WANDB_ENTITY", "team")  # another question, to which no answer is known yet
+    for name, expected in (("led", "W&B leads the sweep led: its server"), ("other", "method bayes is W&B's own: its")):
+        with pytest.raises(UsageError, match=f"{expected} .*is out of reach"):
+            search(BAYES, trials=2, name=name)
+    assert len(search(GRID, trials=2, name="here")[0].trials) == 2 and len(module.agents) == 1
+    assert [record.getMessage().count("status 500") for record in caplog.records] == [1], "it is asked and told once"
+
+
+def test_a_sweep_of_wandb_s_ends_when_nobody_says_what_to_try(search, wandb, wandb_server, monkeypatch):
+    module = wandb(16, 17)
+    agent = module.agent
+
+    def waits_for_ever(*args, **named):
+        agent(*args, **named | {"count": 1})
+        wandb_server.behave("hang up")
+        threading.Event().wait(60)
+
+    module.agent = waits_for_ever
+    monkeypatch.setattr(searching, "_TO_BEGIN", 0.2)
+    with pytest.raises(
+        MemeflyError, match="W&B leads the sweep led, and cannot be asked what to try: it at .* is out of"
+    ):
+        search(BAYES, trials=2, name="led")
+    wandb_server.behave("well")
+    module.agent = agent
+    assert len(search(BAYES, trials=2, name="led")[0].trials) == 2, "the trial before is kept"
 
 
 def test_without_a_key_wandb_is_not_there(search, wandb, monkeypatch):
