@@ -18,10 +18,17 @@ MemeflyError             exit 1
 
 from __future__ import annotations
 
+import errno
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+}
 
 
 class MemeflyError(Exception):
@@ -106,6 +113,15 @@ def in_our_words(problem: Mapping[str, Any]) -> str:
 
 
 _ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|0x[0-9a-f]{6,}")
+
+
+def refused(error: OSError) -> UsageError | None:
+    """Of what the operating system would not do at a path that the user gave (rights, space, a file where a folder is
+    wanted); None of another fault, which is ours."""
+    if error.filename is None or error.errno not in _REFUSALS:
+        return None
+    path = error.filename.decode("utf-8", "replace") if isinstance(error.filename, bytes) else error.filename
+    return UsageError(f"{path}: {error.strerror}; see to its rights and to the space on its disk, or take another path")
 
 
 def first_line(error: BaseException) -> str:

@@ -172,7 +172,7 @@ def _follow(root: str | Path, place: str, terminal) -> int:
 
 def _quietly(log: Path, work: Callable) -> int:
     """Does `work` with the terminal to itself, and says on it what went wrong; libraries speak to the log."""
-    from memefly.errors import MemeflyError, UsageError
+    from memefly.errors import MemeflyError, UsageError, refused
     from memefly.quiet import Quiet
 
     try:
@@ -191,7 +191,11 @@ def _quietly(log: Path, work: Callable) -> int:
         except KeyboardInterrupt:
             print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
             return 130
-        except Exception as error:  # a fault of ours: where the libraries' words go, nobody would see it
+        except Exception as error:
+            if isinstance(error, OSError) and (ours := refused(error)):
+                print(f"memefly: {ours}", file=terminal.err)
+                return ours.exit_code
+            # A fault of ours: where the libraries' words go, nobody would see it.
             traceback.print_exc()
             where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
             print(f"memefly: failed unexpectedly: {type(error).__name__}: {error}\n  {where}", file=terminal.err)

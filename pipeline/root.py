@@ -79,8 +79,8 @@ def _check_name(root: Path) -> None:
 
 def _check_metadata(root: Path) -> None:
     path = root / METADATA
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+    try:  # not to write to it, but what a killed run was writing is taken back with the opening
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
             (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:

@@ -1,12 +1,19 @@
 """Fixtures that several rooms share."""
 
 import os
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from memefly import temporary
+
+# Pytest's own folders stay where they are, for who wants to look.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+temporary.settle()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
 
-import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -21,9 +21,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.examples import read
 from memefly import encoders
 from memefly.encoders.feature_store import FeatureStore
-from memefly.errors import PipelineError
+from memefly.errors import DataError, PipelineError
 
 log = logging.getLogger("memefly.features")
 
@@ -122,6 +123,8 @@ def _identify(serialized: bytes, flip: bool) -> Iterator[tuple[str, tuple[bytes,
 
 class Executor(base_beam_executor.BaseBeamExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
+        """Fills the store, and writes the features of each split. Raises `DataError` where a split is empty, before
+        anything is encoded: nothing could be trained or judged on it."""
         self._log_startup(input_dict, output_dict, exec_properties)
         source = artifact_utils.get_single_instance(input_dict["examples"])
         target = artifact_utils.get_single_instance(output_dict["features"])
@@ -129,6 +132,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         config = encoders.EncoderConfig.model_validate_json(exec_properties["encoder"])
         store = FeatureStore(exec_properties["store"], exec_properties["encoder_digest"])
 
+        if empty := [split for split in splits if _is_empty(artifact_utils.get_split_uri([source], split))]:
+            raise DataError(
+                f"split {' and '.join(empty)}: it has no pictures (see data.splits, and the data set's own "
+                "splits); nothing was encoded"
+            )
         computed, reused = self._fill(source, splits, config, store)
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
@@ -171,6 +179,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 def _flips(config: encoders.EncoderConfig, split: str) -> bool:
     return config.flip and split == "train"
+
+
+def _is_empty(folder: str) -> bool:
+    return next(iter(read(folder)), None) is None
 
 
 def _pattern(examples, split: str) -> str:

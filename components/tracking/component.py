@@ -57,7 +57,7 @@ class Tracking(base_component.BaseComponent):
         super().__init__(
             TrackingSpec(
                 code=code_digest(
-                    "components/tracking", "components/examples.py", "memefly/tracking.py", "memefly/report/gallery.py"
+                    "components/tracking", "components/examples.py", "memefly/tracking", "memefly/report/gallery.py"
                 ),
                 examples=examples,
                 features=features,

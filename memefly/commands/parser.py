@@ -18,8 +18,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from memefly import __version__
-from memefly.errors import MemeflyError
+from memefly import __version__, temporary
+from memefly.errors import MemeflyError, refused
 
 Command = Callable[..., argparse.ArgumentParser]  # (name, function, help, examples) -> its own parser
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None
     """Runs the command that `argv` names and returns its exit status."""
     arguments = build(families).parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    temporary.settle()
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about Python 3.10
     try:
         with _warnings_told():
@@ -40,6 +41,11 @@ def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None
     except MemeflyError as error:
         print(f"memefly: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if (ours := refused(error)) is None:
+            raise
+        print(f"memefly: {ours}", file=sys.stderr)
+        return ours.exit_code
     except KeyboardInterrupt:
         print("memefly: interrupted; run the same command again to go on", file=sys.stderr)
         return 130

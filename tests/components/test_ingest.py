@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from memefly.errors import AnomalyError, ConfigError, QuarantineError
+from memefly.errors import AnomalyError, ConfigError, DataError, QuarantineError
 
 COLOUR = 0
 
@@ -159,6 +159,9 @@ def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to, empty):
     write(tmp_path / "data", [(f"{i}.png", png(), {"split": split}) for i, split in enumerate(splits)])
     with pytest.raises(AnomalyError, match=f"split {empty}: it has no pictures"):
         run_to(tmp_path / "data", "StrictExampleValidator")
+    with pytest.raises(DataError, match=f"split {empty}: it has no pictures .*; nothing was encoded"):
+        run_to(tmp_path / "data", "Trainer")
+    assert not list((tmp_path / "root" / "features").rglob("*.f16"))
 
 
 def test_min_count_that_leaves_no_word_is_named(memes, run_to):

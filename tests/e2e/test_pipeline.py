@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from wandb_server import WandbServer
 
 from memefly.datasets import records
 
@@ -33,11 +34,22 @@ def command(memes, small_encoder):
 
 @pytest.fixture(scope="module")
 def run(command):
-    def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"}
+    def run(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | variables
         return subprocess.run(command(root, *arguments), capture_output=True, text=True, cwd=HOME, env=environment)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def nowhere(tmp_path_factory) -> dict[str, str]:
+    """An environment in which nothing but a ROOT is there to write to: empty folders, of which the first is TMPDIR."""
+    folders = {name: tmp_path_factory.mktemp(name.lower()) for name in ("TMPDIR", "HOME")}
+    return {name: str(folder) for name, folder in folders.items()}
+
+
+def left(places: dict[str, str]) -> list[str]:
+    return [str(path) for place in places.values() for path in Path(place).rglob("*")]
 
 
 def summary(root: Path) -> dict:
@@ -49,10 +61,10 @@ def versions(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(run, tmp_path_factory):
+def finished(run, tmp_path_factory, nowhere):
     """A root whose pipeline has run once, undisturbed."""
     root = tmp_path_factory.mktemp("root")
-    done = run(root)
+    done = run(root, **nowhere)
     assert done.returncode == 0, done.stdout + done.stderr
     return root, done
 
@@ -91,6 +103,10 @@ def test_one_command_makes_a_gated_model(finished, memes):
     tables = {path.name.partition("_")[0] for path in (root / "wandb").rglob("table/eval/*.table.json")}
     assert tables == {"metrics", "gate", "slices", "pictures", "projection"}
     assert not (root / "checkpoints").exists()
+
+
+def test_nothing_is_left_outside_the_root(finished, nowhere):
+    assert left(nowhere) == []
 
 
 def test_nothing_changed_nothing_runs(finished, run):
@@ -173,19 +189,22 @@ def kill_when(process: subprocess.Popen, condition, seconds: float = 300) -> Non
     process.wait()
 
 
-def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, tmp_path):
+def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, tmp_path, nowhere):
     undisturbed, _ = finished
     root, out = tmp_path / "root", tmp_path / "out.txt"
 
     def kill(condition) -> None:
         with out.open("w") as stream:
-            process = subprocess.Popen(command(root), stdout=stream, stderr=subprocess.STDOUT, cwd=HOME)
+            process = subprocess.Popen(
+                command(root), stdout=stream, stderr=subprocess.STDOUT, cwd=HOME, env=os.environ | nowhere
+            )
             kill_when(process, condition)
 
     kill(lambda: any((root / "features").rglob("*.f16")))  # in ImageFeatures, some pictures in
     kill(lambda: any((root / "checkpoints").rglob("checkpoint")))  # in Trainer, after a checkpoint
     kill(lambda: "VersionPusher" in out.read_text())  # in VersionPusher
-    done = run(root)
+    assert left(nowhere), "what is killed leaves what it has"
+    done = run(root, **nowhere)
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = summary(root), summary_of_first(undisturbed)
     assert ours["blessed"] and ours["metrics"] == pytest.approx(theirs["metrics"])
@@ -193,7 +212,27 @@ def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, t
     first = undisturbed / "serving" / "captioner" / versions(undisturbed)[0]
     digests = [json.loads((folder / "memefly.json").read_text())["digest"] for folder in (first, Path(ours["pushed"]))]
     assert digests[0] == digests[1], "the same weights, to the bit"
+    assert left(nowhere) == [], "and the next run takes that away"
 
 
 def summary_of_first(root: Path) -> dict:
     return json.loads(min((root / "runs").glob("2*/summary.json")).read_text())
+
+
+def test_wandb_that_hangs_holds_no_run_and_a_wrong_key_is_told_first(run, tmp_path):
+    with WandbServer() as server:
+        wrong = server.environment() | {"WANDB_API_KEY": "9" * 40}
+        done = run(tmp_path, **wrong)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("memefly: WANDB_API_KEY: W&B at ") and "does not know this key" in done.stderr
+        assert summary(tmp_path)["components"] == [] and not (tmp_path / "artifacts").exists()
+        done = run(tmp_path, "--to", "Transform", **wrong)
+        assert done.returncode == 0, "no node of this part speaks to W&B"
+
+        server.behave("hang")
+        done = run(tmp_path, "--from", "Trainer", "--to", "Trainer", **server.environment())
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("does not answer within 5 s; from here on runs are kept in ROOT/wandb") == 1
+        assert "W&B" not in done.stderr
+        assert [path.parent.name.startswith("offline-run-") for path in tmp_path.glob("wandb/*run-*/*.wandb")] == [True]
+        assert len(server.asked) == 2, "once each where a key is looked at"

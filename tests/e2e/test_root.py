@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from components import places
 from memefly.errors import UsageError
 from memefly.serving import promotion
+from pipeline import root as root_folder
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +207,26 @@ def test_garbage_in_ml_metadata_is_named(root, run, content):
     with pytest.raises(UsageError, match=r"metadata\.sqlite is damaged or no ML Metadata database .*move it away"):
         run(root)
     assert path.read_bytes() == before and sorted((root / "runs").iterdir()) == runs
+
+
+def test_what_a_killed_run_was_writing_is_taken_back(tmp_path):
+    path = tmp_path / "metadata.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE MLMDEnv (schema_version INTEGER)")
+        database.executemany("INSERT INTO MLMDEnv VALUES (?)", [(i,) for i in range(5000)])
+    database.close()
+    killed = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for said in ('PRAGMA cache_size = 1', 'BEGIN', 'UPDATE MLMDEnv SET schema_version = 7'):\n"
+        "    database.execute(said)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
+    assert path.with_name("metadata.sqlite-journal").stat().st_size
+    root_folder.check(tmp_path)
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT max(schema_version) FROM MLMDEnv").fetchone() == (4999,)
 
 
 def test_places_are_names_of_folders(tmp_path):

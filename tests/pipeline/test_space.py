@@ -515,7 +515,7 @@ def test_a_sweep_of_wandb_s_ends_when_nobody_says_what_to_try(search, wandb, wan
     module.agent = waits_for_ever
     monkeypatch.setattr(searching, "_TO_BEGIN", 0.2)
     with pytest.raises(
-        MemeflyError, match="W&B leads the sweep led, and cannot be asked what to try: it at .* is out of"
+        MemeflyError, match=r"W&B leads the sweep led, and cannot be asked what to try: it at .* is out of"
     ):
         search(BAYES, trials=2, name="led")
     wandb_server.behave("well")
