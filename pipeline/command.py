@@ -172,16 +172,13 @@ def _follow(root: str | Path, place: str, terminal) -> int:
 
 def _quietly(log: Path, work: Callable) -> int:
     """Does `work` with the terminal to itself, and says on it what went wrong; libraries speak to the log."""
-    from memefly.errors import MemeflyError, UsageError, refused
+    from memefly.errors import MemeflyError, refused
     from memefly.quiet import Quiet
+    from pipeline import root_folder
 
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.touch()
-    except OSError as error:  # a file, or a folder without rights
-        raise UsageError(
-            f"--root {log.parent.parent}: {error.strerror or error}; a folder that can be written to is wanted there"
-        ) from None
+    root_folder.check(log.parent.parent)
+    log.parent.mkdir(exist_ok=True)
+    log.touch()
     with Quiet(log) as terminal:
         try:
             status = work(terminal)

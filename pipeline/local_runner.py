@@ -27,7 +27,7 @@ from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.report import report
 from pipeline import base_run, outcomes
-from pipeline import root as root_folder
+from pipeline import root as known_root
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
 from pipeline.summary import SUMMARY, RunSummary
@@ -54,7 +54,7 @@ def run(
     seconds}) after each node. Whatever happens, `ROOT/runs/<run_id>/summary.json` is written. Raises what a
     component of ours raised, or `PipelineError`.
     """
-    root_folder.check(root)
+    known_root.check(root)
     home = Path(root).resolve()
     started = datetime.datetime.now(datetime.timezone.utc)
     summary = RunSummary(
@@ -112,7 +112,7 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_node, to_
     if _TRACKED & {node.node_info.id for node in nodes if not node.execution_options.HasField("skip")}:
         tracking.check(home)  # what W&B will refuse is told before an hour of features
     with metadata.Metadata(connection) as handle:
-        root_folder.look_over(handle, places)
+        known_root.look_over(handle, places)
     base = _base(connection, pipeline) if from_node else None
 
     outputs: dict[str, dict] = {}

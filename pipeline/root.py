@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -27,54 +25,19 @@ from components import inventory
 from components.places import Places, rewrite
 from memefly.errors import UsageError
 from memefly.exported import manifest
+from pipeline import root_folder
 from pipeline.pipeline import METADATA
+from pipeline.root_folder import ARTIFACTS
 
 log = logging.getLogger("memefly.root")
 
-ARTIFACTS = "artifacts"
-_WRITTEN = (ARTIFACTS, "runs", "features", "serving", f"serving/{manifest.MODEL_NAME}", "wandb")
-_PATTERNS = set("*?[]\\\n\r")
 _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
 
 
 def check(root: str | Path) -> None:
-    """Whether a run can write where it has to, before it computes anything. Raises `UsageError`."""
-    root = Path(root)
-    _check_name(root.resolve())
-    for folder in (root, *(root / part for part in _WRITTEN)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True) if folder == root else None
-            if folder.exists() and not folder.is_dir():
-                raise UsageError(
-                    f"{folder} is a file; a folder is wanted there. Take another --root, or move the file away"
-                )
-            if folder.is_dir():
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"--root {root}: it, or what is above it, is a file; a folder is wanted there") from None
-        except OSError as error:
-            raise UsageError(
-                f"{folder} cannot be written to ({error.strerror or error}); see to its rights and to the space on its "
-                "disk, or take another --root"
-            ) from None
-    _check_metadata(root)
-
-
-def _check_name(root: Path) -> None:
-    """TensorFlow takes only UTF-8 for a path, and Beam and TFX take some characters for patterns of several."""
-    try:
-        text = str(root)
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError(
-            f"--root {os.fsencode(root)!r}: TensorFlow reads only paths that are UTF-8; take another --root"
-        ) from None
-    if odd := sorted(set(text) & _PATTERNS):
-        raise UsageError(
-            f"--root {text!r}: {' '.join(map(repr, odd))} would be taken for a pattern of several files; take a --root "
-            "without these"
-        )
+    """Raises `UsageError` where a run cannot write, or ML Metadata be read, before anything is computed."""
+    root_folder.check(root)
+    _check_metadata(Path(root))
 
 
 def _check_metadata(root: Path) -> None:

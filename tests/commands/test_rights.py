@@ -60,3 +60,10 @@ def test_what_may_not_be_read(memefly, closed, tmp_path):
 def test_data_and_models_that_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("run", "--data", closed, "--root", tmp_path / "root", "--config", "tiny"), closed)
     refused(memefly("caption", "--model", closed, closed / "a.png"), closed)
+
+
+def test_a_root_that_would_be_taken_for_a_pattern_is_not_made(memefly, tmp_path):
+    for command, more in (("run", []), ("sweep", ["--space", tmp_path / "space.yaml"])):
+        done = memefly(command, "--data", tmp_path, "--root", tmp_path / "a*b", *more)
+        assert done.returncode == 2 and "'*' would be taken for a pattern of several files" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import pytest
 from components import places
 from memefly.errors import UsageError
 from memefly.serving import promotion
-from pipeline import root as root_folder
+from pipeline import root as known_root
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_what_a_killed_run_was_writing_is_taken_back(tmp_path):
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
     assert path.with_name("metadata.sqlite-journal").stat().st_size
-    root_folder.check(tmp_path)
+    known_root.check(tmp_path)
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT max(schema_version) FROM MLMDEnv").fetchone() == (4999,)
 
