@@ -53,6 +53,7 @@ EXTRAS = {
         *by_lane(PIPELINE),
         *by_lane(SERVING_API),
         "matplotlib>=3.9,<4",  # learning curves of the report
+        "requests>=2.31,<3",  # whether W&B's server is there; W&B brings it too
     ],
     "serving": [
         *by_lane(SERVING_API),

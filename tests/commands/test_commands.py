@@ -98,4 +98,4 @@ def test_a_root_that_is_a_file_is_one_line(tmp_path, capsys, command):
     more = ["--space", "space.yaml"] if command == "sweep" else []
     assert pipeline_command.main([command, "--data", "d", "--root", str(tmp_path / "file"), *more]) == 2
     said = capsys.readouterr().err
-    assert "a folder that can be written to is wanted there" in said and said.count("\n") == 1
+    assert "a folder is wanted there" in said and said.count("\n") == 1
