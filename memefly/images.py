@@ -5,7 +5,9 @@
 
 Two stages. `read` and `canonical` run on the host and take anything Pillow opens: what TensorFlow's own decoder
 reads alike passes through byte for byte, the rest (WebP, CMYK, 16-bit, transparent, EXIF-rotated, animated) is
-written again as a plain PNG. `preprocess` runs in the graph, in ImageFeatures and in the exported model both.
+written again as a plain PNG. A process apart decodes, within limits of time and memory that `max_pixels` sets: what
+a picture costs or breaks stays there (`sandbox`). `preprocess` runs in the graph, in ImageFeatures and in the
+exported model both.
 """
 
 from __future__ import annotations

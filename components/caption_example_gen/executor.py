@@ -20,17 +20,12 @@ from tfx.types import artifact_utils
 
 from memefly import images, text, textfile
 from memefly.datasets import records
+from memefly.datasets.records import quarantined
 from memefly.errors import PictureError, QuarantineError
 
 QUARANTINE = "quarantine.jsonl"
 SUMMARY = "summary.json"
 _BAD, _TEST = "bad", "test"
-
-
-def quarantined(source: str, line: int, reason: str, detail: str, what: str = "record") -> dict:
-    # Beam carries no text but UTF-8, which the names of files need not be.
-    source, detail = (text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (source, detail))
-    return {"source": source, "line": line, "what": what, "reason": reason, "detail": detail}
 
 
 class Identify(beam.DoFn):

@@ -197,6 +197,13 @@ def _safe(name: str) -> str:
     return (path.stem[:100] or "picture") + path.suffix[:20]
 
 
+def quarantined(source: str, line: int, reason: str, detail: str, what: str = "record") -> dict:
+    """An entry of a `quarantine.jsonl`: where it stands, whether it is a record or a caption, and what is wrong."""
+    # Names of files need not be UTF-8, and Beam carries no other text.
+    source, detail = (text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (source, detail))
+    return {"source": source, "line": line, "what": what, "reason": reason, "detail": detail}
+
+
 class DatasetWriter:
     """Writes a canonical data set; the folder appears whole or not at all.
 
@@ -233,7 +240,7 @@ class DatasetWriter:
 
     def leave_out(self, source: str, line: int, reason: str, detail: str, what: str = "record") -> None:
         """Tells of what cannot be taken: `source` and `line` say where it stands, `what` is a record or a caption."""
-        self.left_out.append({"source": source, "line": line, "what": what, "reason": reason, "detail": detail})
+        self.left_out.append(quarantined(source, line, reason, detail, what))
 
     def free_name(self, name: str, data: bytes) -> str:
         """A name for the picture that no other one here has: its own, or that with a number."""
