@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from memefly import temporary
 from memefly.errors import UsageError
 
 log = logging.getLogger("memefly.tracking")
@@ -117,7 +118,8 @@ def environment(root: str | Path) -> Iterator[None]:
     wanted = {
         # Artifacts are staged under WANDB_DATA_DIR: left at its default, syncing from elsewhere would lose them.
         "WANDB_DATA_DIR": str(folder),
-        "WANDB_CACHE_DIR": str(folder / "cache"),
+        # Its own process keeps this one by it for as long as it lives, and makes it anew when ROOT was moved.
+        "WANDB_CACHE_DIR": str((temporary.settle() or folder) / "cache"),
         "WANDB_DIR": str(folder.parent),
         "WANDB_SILENT": "true",
         "WANDB_ERROR_REPORTING": "false",
