@@ -3,7 +3,7 @@
     >>> with tracking.Run(root, job_type="train", config={…}) as run:
     ...     run.log({"loss": 2.3}, step=20)
 
-Online where WANDB_API_KEY is set and the server answers, else offline; `wandb sync` sends offline runs later. All of it
+Online where WANDB_API_KEY is set and the server answers, else offline; `wandb sync` sends those later. All of it
 lies under the pipeline's own root, no key is ever stored, and W&B is imported only when a run starts. WANDB_MODE,
 WANDB_PROJECT, WANDB_ENTITY and WANDB_BASE_URL mean what they mean to W&B; WANDB_MODE=disabled turns it off.
 """
