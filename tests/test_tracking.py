@@ -139,7 +139,7 @@ FAULTS = [
     ("page", "at once", "answers with something else than W&B does (status 200)"),
     ("500", "at once", "(status 500)"),
     ("rubbish", "at once", "failed ("),  # of which W&B's own process dies
-    ("500", "after the first answer", "failed ("),
+    ("500", "after the first answer", "W&B "),  # who tells of it first is chance
     ("hang", "amidst", "does not answer within 5 s"),
     ("rubbish", "amidst", "failed ("),
     ("500", "at the end", "(status 500)"),
