@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memefly.metrics.form import DANGLING
 from memefly.networks import Network
+from memefly.spelling import BREAK
 from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
 
 _LONGEST_NGRAM = 4  # that `block_ngram` can block
@@ -91,8 +92,8 @@ class Decoded(NamedTuple):
 
 
 def dangling_ids(vocabulary: Vocabulary) -> list[int]:
-    """Ids of the words that no caption should end in."""
-    return [i for i, word in enumerate(vocabulary.words) if word in DANGLING]
+    """Ids of the words that no caption should end in, and of the break, after which something has to come."""
+    return [i for i, word in enumerate(vocabulary.words) if word in DANGLING or word == BREAK]
 
 
 def decode(

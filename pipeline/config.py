@@ -23,6 +23,7 @@ from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError, in_our_words
 from memefly.networks import NetworkConfig
 from memefly.schemas import SCHEMAS
+from memefly.spelling import Spelling
 from memefly.training import TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -64,7 +65,7 @@ class DataConfig(_Section):
     schema_file: str = Field(str(DEFAULT_SCHEMA), alias="schema", description="tf.metadata schema of the Examples")
 
 
-class TextConfig(_Section):
+class TextConfig(Spelling, _Section):
     max_length: int = Field(26, ge=3, description="tokens of a caption, <s> and </s> counted; the rest is cut")
     min_count: int = Field(2, ge=1, description="occurrences in train that make a word")
     max_words: int = Field(0, ge=0, description="size of the vocabulary at most; 0: no limit")

@@ -45,9 +45,9 @@ METADATA = "metadata.sqlite"  # in a ROOT
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
     "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
-    "memefly/encoders", "memefly/images.py", "memefly/text.py",
+    "memefly/encoders", "memefly/images.py", "memefly/spelling.py", "memefly/text.py",
 )  # fmt: skip
-_TRANSFORM_CODE = ("components/caption_transform", "memefly/text.py")
+_TRANSFORM_CODE = ("components/caption_transform", "memefly/spelling.py", "memefly/text.py")
 
 
 def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipeline.Pipeline:

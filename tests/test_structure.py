@@ -21,7 +21,7 @@ MEMEFLY = (
     ("decoding",),
     ("encoders", "networks", "metrics", "datasets"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
-    ("errors", "sandbox", "schemas", "temporary"),
+    ("errors", "sandbox", "schemas", "spelling", "temporary"),
 )
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from memefly import text
+from memefly.spelling import BREAK, Spelling
 
 VOCABULARY = "captions"
 
@@ -17,26 +18,29 @@ VOCABULARY = "captions"
 def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     """Raw features to what the Trainer reads.
 
-    `custom_config`: `max_length` (tokens with `<s>` and `</s>`), `min_count` (occurrences that make a word) and
-    `max_words` (0: no limit).
+    `custom_config`: `max_length` (tokens with `<s>` and `</s>`), `min_count` (occurrences that make a word),
+    `max_words` (0: no limit), and what `memefly.spelling.Spelling` has.
 
     - tokens: sparse int64 (B, n * max_length), row-major (n captions, max_length);
     - pooled: float32 (B, D), the mean over positions of the standardised features;
     - features, features_flipped, captions, image, image_id: as they came.
     """
     captions = tf.RaggedTensor.from_sparse(inputs["captions"])  # (B, n)
-    words = text.tokenize_graph(captions.values)  # (N, words)
+    spelling = Spelling(**{name: custom_config[name] for name in Spelling.model_fields})
+    words = spelling.cut_graph(captions.values)  # (N, words)
+    counted = tf.ragged.boolean_mask(words, words != BREAK) if spelling.breaks else words  # it has a place of its own
     vocabulary = tft.vocabulary(
-        words.to_sparse(),
+        counted.to_sparse(),
         vocab_filename=VOCABULARY,
         frequency_threshold=custom_config["min_count"],
         top_k=custom_config["max_words"] or None,
-        reserved_tokens=list(text.RESERVED_TOKENS),
+        reserved_tokens=list(text.reserved_tokens(spelling)),
     )
     tokens = text.encode_graph(
         captions.values,
         lambda ragged: tft.apply_vocabulary(ragged, vocabulary, default_value=text.UNKNOWN_ID),
         custom_config["max_length"],
+        spelling,
     )  # (N, max_length)
     features_bytes, image = inputs["features"].values, inputs["image"].values  # (B,): one each, though not by schema
     channels = tf.cast(inputs["features_shape"].values[-1], tf.int32)

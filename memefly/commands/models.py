@@ -63,14 +63,15 @@ def _caption(arguments) -> int:
         if path in failed:
             print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
         if arguments.json:
-            found = [{"caption": c.text, "score": c.score} for c in captions.get(path, [])[: arguments.beam or 1]]
+            best = captions.get(path, [])[: arguments.beam or 1]
+            found = [{"caption": c.text, "boxes": c.boxes, "score": c.score} for c in best]
             record = {"image": str(path), "captions": found}
             record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
             print(textfile.to_json(record))
         elif path in captions:
             for caption in captions[path][: arguments.beam or 1]:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
-                print(f"{path}: {caption.text}{score}")
+                print(f"{path}: {' / '.join(caption.boxes)}{score}")
     return 2 if failed else 0
 
 

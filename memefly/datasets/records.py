@@ -1,11 +1,12 @@
 """The canonical data set: a folder with `captions.jsonl`, one picture a line, and the pictures.
 
-    {"image": "images/a.jpg", "captions": ["…", "…"], "group": "futurama-fry", "split": "train"}
+    {"image": "images/a.jpg", "captions": ["…", ["…", "…"]], "group": "futurama-fry", "split": "train"}
 
     >>> for line in read_lines(folder):
     ...     record = parse(line)          # RecordError: what is wrong with the line
 
-Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
+A caption is a string, or a list of strings, one a text box in reading order; a `Record` and the Example have a line for
+each box. Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
 `split` may be missing. `memefly/schemas/dataset.schema.json` is the schema of a line.
 """
 
@@ -18,7 +19,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ CAPTIONS_FILE = "captions.jsonl"
 QUARANTINE = "quarantine.jsonl"  # beside it, where an importer left something out
 SCHEMA = SCHEMAS / "dataset.schema.json"
 SPLITS = ("train", "val", "eval")
+_LINE_ENDS = re.compile("[\n\r]+")
 REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
 
 
@@ -114,12 +116,18 @@ def parse(line: Line) -> Record:
     image = value["image"]
     if os.path.isabs(image) or ".." in Path(image).parts or not _can_be_a_file(image):
         raise RecordError("bad_path", f"line {line.number}: image must be a path inside the data set, got {image!r}")
-    captions = [_whole(caption).strip() for caption in value["captions"]]
+    captions = [_caption(caption) for caption in value["captions"]]
     kept = tuple(dict.fromkeys(c for c in captions if text.tokenize(c)))
     if not kept:
         raise RecordError("no_captions", f"line {line.number}: no caption has a word in it")
     dropped = tuple(c for c in captions if not text.tokenize(c))
     return Record(image, kept, _whole(value.get("group", "")), value.get("split", ""), line.number, dropped)
+
+
+def _caption(value: str | list[str]) -> str:
+    """A caption as the Example holds it: its text boxes a line each."""
+    boxes = (_LINE_ENDS.sub(" ", _whole(box)).strip() for box in ([value] if isinstance(value, str) else value))
+    return "\n".join(box for box in boxes if box)
 
 
 def _whole(text: str) -> str:
@@ -227,7 +235,16 @@ class DatasetWriter:
         self._lines = (self._partial / CAPTIONS_FILE).open("w", encoding="utf-8")
         return self
 
-    def add(self, name: str, data: bytes, captions: Iterable[str], *, group: str = "", split: str = "", **extra):
+    def add(
+        self,
+        name: str,
+        data: bytes,
+        captions: Iterable[str | Sequence[str]],
+        *,
+        group: str = "",
+        split: str = "",
+        **extra,
+    ):
         """One picture with its captions; one picture may come again under another split with other captions."""
         safe, digest = _safe(name), hashlib.sha256(data).digest()
         if self._names.setdefault(safe, digest) != digest:

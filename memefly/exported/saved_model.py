@@ -22,8 +22,12 @@ from memefly.exported.warmup import read_warmup
 
 @dataclass(frozen=True)
 class Caption:
-    text: str
+    text: str  # with a line for each text box
     score: float
+
+    @property
+    def boxes(self) -> list[str]:
+        return self.text.split("\n")
 
 
 class ExportedModel:

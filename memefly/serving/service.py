@@ -7,7 +7,8 @@
     GET  /metrics          Prometheus
 
     curl --data-binary @cat.jpg localhost:8000/v1/captions
-    {"results": [{"name": "picture", "captions": [{"caption": "a cat on a mat", "score": -0.41}]}]}
+    {"results": [{"name": "picture", "captions": [{"caption": "a cat\\non a mat", "boxes": ["a cat", "on a mat"],
+                                                   "score": -0.41}]}]}
 
 Each picture is checked and, where TensorFlow does not read it as it is (WebP, CMYK, 16-bit, EXIF-rotated, animated),
 written anew before it meets others in a batch. One that cannot be read has an `error` with a `reason` of
@@ -119,7 +120,10 @@ def create_app(backend: Backend) -> Starlette:
                 metrics.pictures.labels(error.reason).inc()
                 return {"name": name, "error": {"reason": error.reason, "detail": str(error)}}
             metrics.pictures.labels("captioned").inc()
-            return {"name": name, "captions": [{"caption": c.text, "score": round(c.score, 4)} for c in found]}
+            return {
+                "name": name,
+                "captions": [{"caption": c.text, "boxes": c.boxes, "score": round(c.score, 4)} for c in found],
+            }
 
         try:
             # All of them end before the answer: none is left behind that nobody counts.

@@ -39,7 +39,7 @@ class Told:
         if self.raises:
             raise self.raises
         self.asked.append((data[:4], knobs))
-        return [Caption("a red square", -0.12345), Caption("red", -2.0)]
+        return [Caption("a red\nsquare", -0.12345), Caption("red", -2.0)]
 
     def status(self):
         return Status(self.raises is None, 7, "told")
@@ -60,7 +60,10 @@ def client(backend):
     assert backend.closed
 
 
-CAPTIONS = [{"caption": "a red square", "score": -0.1235}, {"caption": "red", "score": -2.0}]
+CAPTIONS = [
+    {"caption": "a red\nsquare", "boxes": ["a red", "square"], "score": -0.1235},
+    {"caption": "red", "boxes": ["red"], "score": -2.0},
+]
 
 
 def test_a_picture_as_the_body(client, backend):

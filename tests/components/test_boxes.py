@@ -1,0 +1,71 @@
+"""Captions of several text boxes, with punctuation and emoji, from captions.jsonl to the model that says them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from memefly.exported.saved_model import ExportedModel
+from memefly.spelling import BREAK, spell
+from memefly.text import RESERVED_TOKENS, Vocabulary
+
+# Of a dark and of a bright picture. The second caption is the first: blanks and empty boxes are none.
+CAPTIONS = (
+    [
+        ["One does not simply...", "walk, into Mordor! 😂"],
+        [" One  does not simply...", "", "\r\nwalk, into Mordor! 😂"],
+    ],
+    [["Nobody", "me - at 3.5 o'clock?"], "nobody\nme - at 3.5 o'clock?"],
+)
+SPELLED = (
+    ["one does not simply…\nwalk, into mordor! 😂"] * 2,
+    ["nobody\nme - at 3.5 o'clock?", "nobody me - at 3.5 o'clock?"],  # a text box of its own has no break in it
+)
+
+
+@pytest.fixture
+def memes(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
+        for i in range(12):
+            out = io.BytesIO()
+            pixels = np.random.default_rng(i).integers(0, 100, (8, 8, 3), np.uint8) + 150 * np.uint8(i % 2)
+            Image.fromarray(pixels).resize((64, 64)).save(out, format="PNG")
+            (folder / "images" / f"{i}.png").write_bytes(out.getvalue())
+            split = "train" if i < 8 else "val" if i < 10 else "eval"
+            record = {"image": f"images/{i}.png", "captions": CAPTIONS[i % 2], "split": split}
+            file.write(json.dumps(record) + "\n")
+    return folder
+
+
+def newest(root, artifact):
+    return max((root / "artifacts" / artifact).iterdir(), key=lambda path: int(path.name))
+
+
+def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_path):
+    kept = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep"]
+    longer = ["training.epochs=40", "training.patience=40", "training.pictures=2"]
+    run_to(memes, "Trainer", *kept, *longer)
+    root = tmp_path / "root"
+    vocabulary = Vocabulary.load(newest(root, "Transform/transform_graph") / "transform_fn" / "assets" / "captions")
+    assert vocabulary.words[: len(RESERVED_TOKENS) + 1] == (*RESERVED_TOKENS, BREAK)
+    assert {"…", ",", "!", "😂"} < set(vocabulary.words) and vocabulary.words.count(BREAK) == 1
+
+    (file,) = (newest(root, "Transform/transformed_examples") / "Split-val").iterdir()
+    for record in tf.data.TFRecordDataset([str(file)], "GZIP").as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        tokens = np.reshape(feature["tokens"].int64_list.value, (2, -1))
+        assert [vocabulary.decode(row) for row in tokens.tolist()] in SPELLED
+
+    model = ExportedModel(newest(root, "Trainer/model") / "Format-Serving")
+    pictures = [(memes / "images" / f"{i}.png").read_bytes() for i in range(4)]
+    for i, ((said, *_), (words, _)) in enumerate(zip(model.caption(pictures), model.explain(pictures))):
+        assert said.boxes == said.text.split("\n") and spell(words) == said.text
+        assert (
+            said.text == SPELLED[0][0] if i % 2 == 0 else said.text.startswith("nobody") and "me - at 3.5" in said.text
+        )
+    assert model.manifest["config"]["text"]["breaks"] is True
