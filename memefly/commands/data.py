@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from memefly.commands.parser import Command, positive
+from memefly.datasets import formats
 
 
 def add(command: Command) -> None:
@@ -34,27 +35,31 @@ def add_import(command: Command) -> None:
         "import",
         _import,
         "bring a data set into the canonical form",
-        "  memefly import flickr8k ~/Flickr8k --out data/flickr8k\n"
+        "  memefly import ~/Flickr8k --out data/flickr8k\n"
         "  memefly import flickr8k ~/Flickr8k --out data/small --limit 1000\n"
-        "  memefly import memefly ~/memefly-data --out data/memes",
+        "  memefly import memefly ~/memefly-data --out data/memes --link\n\n"
+        f"formats:\n{formats.described()}",
     )
-    importer.add_argument("format", choices=("flickr8k", "memefly"), metavar="FORMAT", help="flickr8k | memefly")
-    importer.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set")
+    importer.add_argument("format", nargs="?", metavar="FORMAT", help="see below (what SOURCE looks like)")
+    importer.add_argument("source", type=Path, metavar="SOURCE", help="folder of the data set, or its file")
     importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
     importer.add_argument("--limit", type=positive, metavar="N", help="only so many pictures")
+    importer.add_argument("--link", action="store_true", help="link the pictures, and do not copy them")
     importer.add_argument("--val", type=float, metavar="SHARE", help="of flickr8k's train part, kept apart (0.1)")
 
 
 def _import(arguments) -> int:
-    from memefly.datasets import flickr8k, memefly
     from memefly.datasets.records import QUARANTINE
-    from memefly.errors import DataError
 
-    convert = {"flickr8k": flickr8k.convert, "memefly": memefly.convert}[arguments.format]
-    share = {} if arguments.val is None else {"val": arguments.val}
-    if share and arguments.format != "flickr8k":
-        raise DataError("--val is for flickr8k: memes are parted caption by caption, a tenth of them val")
-    written = convert(arguments.source, arguments.out, arguments.limit, **share)
+    if arguments.format is None:
+        name = formats.recognise(arguments.source)
+        print(f"{arguments.source} looks like {name}", file=sys.stderr)
+    else:
+        name = arguments.format
+    options = {} if arguments.val is None else {"val": arguments.val}
+    written = formats.importer(name, options)(
+        arguments.source, arguments.out, limit=arguments.limit, link=arguments.link, **options
+    )
     if written.left_out:
         counts = Counter(f"{entry['what']}s: {entry['reason']}" for entry in written.left_out)
         told = ", ".join(f"{number} {what}" for what, number in counts.most_common())

@@ -27,7 +27,9 @@ VAL_SHARE = 0.1
 MAX_MISSING = 0.1  # of the listed pictures, as `data.max_quarantined` has it of a run's
 
 
-def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_SHARE) -> DatasetWriter:
+def convert(
+    source: Path, out: Path, limit: int | None = None, link: bool = False, val: float = VAL_SHARE
+) -> DatasetWriter:
     """Writes the canonical data set. `limit` keeps that many pictures, drawn evenly (by hash) from all parts; `val` is
     the share of the official train part that is not trained on, above 0 and below 1. Pictures that are listed and not
     there are left out and told of. Raises `DataError`, also where more than `MAX_MISSING` of them are."""
@@ -47,7 +49,7 @@ def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_
         captions[name].append(caption.strip())
     parts = _parts(source)
     names = sorted(parts, key=_order)[:limit]
-    with DatasetWriter(out, max_left_out=MAX_MISSING) as writer:
+    with DatasetWriter(out, max_left_out=MAX_MISSING, link=link) as writer:
         for name in sorted(names):
             where, number = parts[name]
             part = next(part for part, file in PARTS.items() if file == where)
@@ -63,7 +65,7 @@ def convert(source: Path, out: Path, limit: int | None = None, val: float = VAL_
                 detail = f"{name} is listed as {part}, but {folder / name} {what}"
                 writer.leave_out(where, number, "missing_picture", detail)
                 continue
-            writer.add(name, data, captions[name], split=split)
+            writer.add(name, data, captions[name], file=folder / name, split=split)
     return writer
 
 

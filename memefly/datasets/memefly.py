@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memefly import text, textfile
-from memefly.datasets.records import DatasetWriter, split_of, validator
+from memefly import textfile
+from memefly.datasets.records import DatasetWriter, part_captions, validator
 from memefly.errors import DataError
 from memefly.schemas import SCHEMAS
 
-SHARES = {"train": 8, "val": 1, "eval": 1}
 SCHEMA = SCHEMAS / "memefly.schema.json"
 
 
-def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
+def convert(source: Path, out: Path, limit: int | None = None, link: bool = False) -> DatasetWriter:
     """Writes the canonical data set; `limit` keeps the first so many templates. `source`: the folder or the
     file. Raises `DataError` where it is no such file, or nothing in it can be used."""
     path = source / "memes.json" if source.is_dir() else source
@@ -37,7 +36,7 @@ def convert(source: Path, out: Path, limit: int | None = None) -> DatasetWriter:
         raise DataError(f"{path} is not JSON ({error})") from None
     if not isinstance(memes, list):
         raise DataError(f"{path}: expected a list of templates, got {type(memes).__name__}")
-    with DatasetWriter(out) as writer:
+    with DatasetWriter(out, link=link) as writer:
         for number, meme in enumerate(memes[:limit]):
             _add(writer, path, number, meme)
     return writer
@@ -56,20 +55,19 @@ def _add(writer: DatasetWriter, path: Path, number: int, meme) -> None:
             f"{path}, template {name}: meme_url is {url}. Download the pictures into one folder first and "
             "give paths relative to memes.json"
         )
+    picture = path.parent / url
     try:
-        data = (path.parent / url).read_bytes()
+        data = picture.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
         detail = f"{here} ({name}): no picture {url}: {getattr(error, 'strerror', None) or error}"
         return writer.leave_out(path.name, number, "missing_picture", detail)
     file = writer.free_name(Path(url).name, data)  # two folders may have one of that name each
-    sides: dict[str, list[str]] = {split: [] for split in SHARES}
+    kept = []
     for caption in captions:
         if not isinstance(caption, str):
             detail = f"{here} ({name}): expected a caption, which is text, got {textfile.to_json(caption)[:100]}"
             writer.leave_out(path.name, number, "not_text", detail, "caption")
             continue
-        words = " ".join(text.tokenize(caption))
-        sides[split_of(words, SHARES)].append(caption)
-    for split, part in sides.items():
-        if part:
-            writer.add(file, data, part, group=name, split=split)
+        kept.append(caption)
+    for split, part in part_captions(kept).items():
+        writer.add(file, data, part, file=picture, group=name, split=split)

@@ -158,6 +158,20 @@ def split_of(image_id: str, shares: Mapping[str, float]) -> str:
     return next(reversed(ordered))
 
 
+CAPTION_SHARES = {"train": 8, "val": 1, "eval": 1}
+
+
+def part_captions(captions: Iterable[str | Sequence[str]]) -> dict[str, list[str | Sequence[str]]]:
+    """The captions of one picture by split, by the hash of a caption's words: of a meme's template jokes are parted,
+    not pictures, since a captioner is asked for new jokes about templates that it knows. Splits without any are left
+    out."""
+    sides: dict[str, list[str | Sequence[str]]] = {split: [] for split in CAPTION_SHARES}
+    for caption in captions:
+        words = text.tokenize(caption if isinstance(caption, str) else " ".join(caption))
+        sides[split_of(" ".join(words), CAPTION_SHARES)].append(caption)
+    return {split: part for split, part in sides.items() if part}
+
+
 def of_splits(
     folder: str | Path, splits: Container[str], shares: Mapping[str, float] | None
 ) -> Iterator[tuple[str, Record]]:
@@ -199,6 +213,13 @@ def fingerprint(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # of another disk, or of one that knows no hard links, or somebody else's file
+        target.symlink_to(source)
+
+
 def _safe(name: str) -> str:
     """As a file may be called anywhere."""
     path = Path(re.sub(r"[^\w.-]+", "-", name).strip("-."))
@@ -219,10 +240,11 @@ class DatasetWriter:
     ...     writer.add("a.jpg", data, ["a cat"], group="cats")
     """
 
-    def __init__(self, out: str | Path, max_left_out: float = 1.0):
-        """More than the share `max_left_out` of pictures that are left out is an error, and so is nothing but that."""
+    def __init__(self, out: str | Path, max_left_out: float = 1.0, link: bool = False):
+        """More than the share `max_left_out` of pictures that are left out is an error, and so is nothing but that.
+        With `link`, pictures that are files are linked and not copied."""
         self.out = Path(out)
-        self._max_left_out = max_left_out
+        self._max_left_out, self._link = max_left_out, link
         self.left_out: list[dict] = []
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise DataError(f"{self.out} is already there and not empty; choose another folder or remove it")
@@ -241,15 +263,22 @@ class DatasetWriter:
         data: bytes,
         captions: Iterable[str | Sequence[str]],
         *,
+        file: Path | None = None,
         group: str = "",
         split: str = "",
         **extra,
-    ):
-        """One picture with its captions; one picture may come again under another split with other captions."""
+    ) -> None:
+        """One picture with its captions; one picture may come again under another split with other captions. `file` is
+        where the data were read from, if from one."""
         safe, digest = _safe(name), hashlib.sha256(data).digest()
         if self._names.setdefault(safe, digest) != digest:
             raise DataError(f"two different pictures are called {name!r}")
-        (self._partial / "images" / safe).write_bytes(data)
+        target = self._partial / "images" / safe
+        if not target.exists():
+            if self._link and file:
+                _link(file.resolve(), target)
+            else:
+                target.write_bytes(data)
         record = {"image": f"images/{safe}", "captions": list(captions)}
         record |= {k: v for k, v in {"group": group, "split": split, **extra}.items() if v}
         self._lines.write(textfile.to_json(record) + "\n")

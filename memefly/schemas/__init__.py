@@ -1,4 +1,5 @@
-"""What data must look like: a line of captions.jsonl (JSON Schema), an Example (tf.metadata v0)."""
+"""What data must look like: a line of captions.jsonl and what importers read (JSON Schema), an Example (tf.metadata
+v0)."""
 
 from pathlib import Path
 

@@ -67,7 +67,7 @@ def test_import_of_what_is_not_there(tmp_path, capsys):
 def test_import_takes_no_share_of_what_has_none(tmp_path, capsys):
     command = ["import", "memefly", str(tmp_path), "--out", str(tmp_path / "o"), "--val", "0.1"]
     assert cli.main(command) == 2
-    assert "--val is for flickr8k" in capsys.readouterr().err
+    assert "--val is not for memefly" in capsys.readouterr().err
 
 
 def test_caption_without_a_model(tmp_path, capsys):
