@@ -9,10 +9,13 @@ carriage returns; `str.splitlines` would cut a caption in two that holds a verti
 from __future__ import annotations
 
 import codecs
+import contextlib
+import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from memefly.errors import DataError, UsageError
 
@@ -32,9 +35,7 @@ def read(path: str | Path, wrong: type[UsageError] = DataError) -> str:
 
 def decode(content: bytes, name: str, wrong: type[UsageError] = DataError, errors: str = "strict") -> str:
     """As `read`, of bytes that are called `name`; with `errors` "replace", what is no UTF-8 becomes U+FFFD."""
-    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", "utf-8"))
-    if not mark and b"\0" in content[:4]:
-        raise wrong(f"{name} is not UTF-8: it looks like UTF-16 or UTF-32 without a byte order mark; save it as UTF-8")
+    mark, encoding = _encoding(content[:4], name, wrong)
     try:
         return content[len(mark) :].decode(encoding, errors)
     except UnicodeDecodeError as error:
@@ -44,6 +45,37 @@ def decode(content: bytes, name: str, wrong: type[UsageError] = DataError, error
             f"{name} is not {encoding.upper()}: byte 0x{content[at]:02x} in line {line}. Where it is Latin-1 or "
             f"Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8"
         ) from None
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | Path, wrong: type[UsageError] = DataError, errors: str = "strict", newline: str | None = None
+) -> Iterator[TextIO]:
+    """As `read`, of files that memory need not hold; `newline` as in Python's `open`."""
+    with open(path, "rb") as file:
+        mark, encoding = _encoding(file.read(4), str(path), wrong)
+        file.seek(len(mark))
+        with io.TextIOWrapper(file, encoding, errors, newline) as text:
+            try:
+                yield text
+            except UnicodeDecodeError:  # which knows its place in a block of the file, and not in which line that is
+                decode(Path(path).read_bytes(), str(path), wrong)
+                raise
+
+
+def stream(path: str | Path, wrong: type[UsageError] = DataError, errors: str = "strict") -> Iterator[str]:
+    """The `lines` of a file, one at a time."""
+    with opened(path, wrong, errors) as text:
+        for line in text:
+            yield line.removesuffix("\n")
+
+
+def _encoding(start: bytes, name: str, wrong: type[UsageError]) -> tuple[bytes, str]:
+    """A file's byte order mark and encoding, by its first four bytes."""
+    mark, encoding = next(((m, e) for m, e in _MARKS if start.startswith(m)), (b"", "utf-8"))
+    if not mark and b"\0" in start:
+        raise wrong(f"{name} is not UTF-8: it looks like UTF-16 or UTF-32 without a byte order mark; save it as UTF-8")
+    return mark, encoding
 
 
 def lines(text: str) -> list[str]:

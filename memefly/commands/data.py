@@ -45,6 +45,8 @@ def add_import(command: Command) -> None:
     importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
     importer.add_argument("--limit", type=positive, metavar="N", help="only so many pictures")
     importer.add_argument("--link", action="store_true", help="link the pictures, and do not copy them")
+    for column, usual in (("image", "file_name"), ("caption", "caption"), ("group", "group"), ("split", "split")):
+        importer.add_argument(f"--{column}-column", metavar="NAME", help=f"of a table ({usual})")
     importer.add_argument("--val", type=float, metavar="SHARE", help="of flickr8k's train part, kept apart (0.1)")
 
 
@@ -56,7 +58,8 @@ def _import(arguments) -> int:
         print(f"{arguments.source} looks like {name}", file=sys.stderr)
     else:
         name = arguments.format
-    options = {} if arguments.val is None else {"val": arguments.val}
+    given = {name: getattr(arguments, f"{name}_column") for name in ("image", "caption", "group", "split")}
+    options = {name: value for name, value in (given | {"val": arguments.val}).items() if value is not None}
     written = formats.importer(name, options)(
         arguments.source, arguments.out, limit=arguments.limit, link=arguments.link, **options
     )

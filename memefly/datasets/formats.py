@@ -21,13 +21,25 @@ GROUP = "memefly.importers"
 
 @dataclass(frozen=True)
 class Format:
-    """`files`: names in the source's folder, all of which say that it is this one; a source that is a file is one of
-    them."""
+    """`files`: names in the source's folder that say it is this one, all of them or `any_of` them; a source that is a
+    file is one of them, or has one of `endings`."""
 
     name: str
     module: str
     what: str
     files: tuple[str, ...]
+    any_of: bool = False
+    endings: tuple[str, ...] = ()
+
+    def fits(self, source: Path) -> bool:
+        if source.is_file():
+            return source.name in self.files or source.suffix.lower() in self.endings
+        here = {path.name for path in source.iterdir()}
+        return (any if self.any_of else all)(name in here for name in self.files)
+
+    def looks(self) -> str:
+        files = (" or " if self.any_of else " and ").join(self.files)
+        return f"{files}, or a file in {' '.join(self.endings)}" if self.endings else files
 
 
 FORMATS = (
@@ -39,7 +51,18 @@ FORMATS = (
     ),
     Format("memefly", "memefly.datasets.memefly", "memes.json of the original memefly", ("memes.json",)),
     Format(
-        "imgflip", "memefly.datasets.imgflip", "templates.json and captions with boxes", ("templates.json", "captions")
+        "imgflip",
+        "memefly.datasets.imgflip",
+        "templates.json and captions with text boxes",
+        ("templates.json", "captions"),
+    ),
+    Format(
+        "table",
+        "memefly.datasets.table",
+        "CSV, TSV or JSON Lines with named columns; a folder with metadata.csv or metadata.jsonl",
+        ("metadata.csv", "metadata.jsonl"),
+        any_of=True,
+        endings=(".csv", ".tsv", ".tab", ".jsonl"),
     ),
 )
 
@@ -53,11 +76,10 @@ def recognise(source: Path) -> str:
     """What a source is by the names of its files. Raises `UsageError` where it is none of them, or could be several."""
     if not source.exists():
         raise UsageError(f"{source} is not there")
-    here = {source.name} if source.is_file() else {path.name for path in source.iterdir()}
-    fitting = [one.name for one in FORMATS if (here & {*one.files} if source.is_file() else here >= {*one.files})]
+    fitting = [one.name for one in FORMATS if one.fits(source)]
     if len(fitting) != 1:
         what = f"could be {' or '.join(fitting)}" if fitting else "looks like none of the formats known"
-        wanted = "; ".join(f"{one.name}: {' and '.join(one.files)}" for one in FORMATS)
+        wanted = "; ".join(f"{one.name}: {one.looks()}" for one in FORMATS)
         raise UsageError(f"{source} {what}; say which: memefly import FORMAT {source} ({wanted})")
     return fitting[0]
 

@@ -79,12 +79,11 @@ def read_lines(folder: str | Path) -> Iterator[Line]:
     """The lines of a data set that are not blank, numbered from 1. Bytes that are no UTF-8 stay visible as U+FFFD."""
     path = captions_file(folder)
     try:
-        text = textfile.decode(path.read_bytes(), str(path), errors="replace")
+        for number, content in enumerate(textfile.stream(path, errors="replace"), start=1):
+            if content.strip():
+                yield Line(number, content)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    for number, content in enumerate(textfile.lines(text), start=1):
-        if content.strip():
-            yield Line(number, content)
 
 
 @functools.cache

@@ -114,4 +114,4 @@ def test_other_packages_bring_their_own(monkeypatch, tmp_path, capsys):
     assert cli.main(["import", "theirs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert [record.captions for record in read(tmp_path / "out")] == [("a dry caption",)]
     assert cli.main(["import", "nobody's", str(tmp_path), "--out", str(tmp_path / "more")]) == 2
-    assert 'no format "nobody\'s"; known are flickr8k, imgflip, memefly, theirs' in capsys.readouterr().err
+    assert 'no format "nobody\'s"; known are flickr8k, imgflip, memefly, table, theirs' in capsys.readouterr().err
