@@ -142,7 +142,6 @@ FAULTS = [
     ("500", "after the first answer", "W&B "),  # who tells of it first is chance
     ("hang", "amidst", "does not answer within 5 s"),
     ("rubbish", "amidst", "failed ("),
-    ("500", "at the end", "(status 500)"),
     ("hang", "at the end", "does not answer within 5 s"),
 ]
 
