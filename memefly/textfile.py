@@ -84,6 +84,21 @@ def lines(text: str) -> list[str]:
     return found[:-1] if not found[-1] else found
 
 
+def read_list(path: Path, what: str) -> list:
+    """What a JSON file lists, which is `what`. Raises `DataError` where it cannot be read, or is no list in JSON."""
+    try:
+        found = from_json(read(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path} is not there; expected {what} in it") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error})") from None
+    if not isinstance(found, list):
+        raise DataError(f"{path}: expected a list of {what}, got {type(found).__name__}")
+    return found
+
+
 def to_json(value: Any, **how) -> str:
     """JSON that any UTF-8 file takes: characters as they are, and halves of surrogate pairs escaped."""
     return json.dumps(value, ensure_ascii=False, **how).encode("utf-8", "backslashreplace").decode("utf-8")

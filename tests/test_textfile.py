@@ -57,3 +57,21 @@ def test_json_that_is_none(text):
         assert textfile.from_json(text) != 9
         raise ValueError("it is a number")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_stream_has_the_lines_of_the_whole(tmp_path, encoding):
+    said = "one\r\ntwo\u2028still two\rthree\x0b\n\nfünf"
+    (tmp_path / "list.txt").write_bytes(said.encode(encoding))
+    assert list(textfile.stream(tmp_path / "list.txt")) == textfile.lines(textfile.read(tmp_path / "list.txt"))
+
+
+def test_a_stream_names_the_line_that_is_none(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"good\n" * 20_000 + b"caf\xe9\n" + b"good\n" * 20_000)
+    with pytest.raises(DataError, match=r"list\.txt is not UTF-8: byte 0xe9 in line 20001"):
+        list(textfile.stream(path))
+    assert len(list(textfile.stream(path, errors="replace"))) == 40_001
+    path.write_bytes("no mark".encode("utf-16-le"))
+    with pytest.raises(DataError, match="without a byte order mark"):
+        list(textfile.stream(path))

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from memefly import text, textfile
 from memefly.datasets.records import DatasetWriter, part_captions, validator
-from memefly.errors import DataError
 from memefly.schemas import SCHEMAS
 
 TEMPLATES = "templates.json"
@@ -27,15 +26,7 @@ def convert(source: Path, out: Path, limit: int | None = None, link: bool = Fals
     """Writes the canonical data set; `limit` keeps the first so many templates. Templates and captions that do not
     follow their schemas are left out and told of. Raises `DataError` where the list of templates is none, or nothing in
     it can be used."""
-    path = source / TEMPLATES
-    try:
-        templates = textfile.from_json(textfile.read(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error})") from None
-    if not isinstance(templates, list):
-        raise DataError(f"{path}: expected a list of templates, got {type(templates).__name__}")
+    templates = textfile.read_list(source / TEMPLATES, "templates")
     with DatasetWriter(out, link=link) as writer:
         for number, template in enumerate(tqdm(templates[:limit], unit=" templates", disable=None)):
             if wrong := validator(TEMPLATE_SCHEMA)(template):

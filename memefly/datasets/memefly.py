@@ -26,16 +26,7 @@ def convert(source: Path, out: Path, limit: int | None = None, link: bool = Fals
     """Writes the canonical data set; `limit` keeps the first so many templates. `source`: the folder or the
     file. Raises `DataError` where it is no such file, or nothing in it can be used."""
     path = source / "memes.json" if source.is_dir() else source
-    try:
-        memes = textfile.from_json(textfile.read(path))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path} is not there; expected the memes.json of memefly beside its pictures") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error})") from None
-    if not isinstance(memes, list):
-        raise DataError(f"{path}: expected a list of templates, got {type(memes).__name__}")
+    memes = textfile.read_list(path, "templates")
     with DatasetWriter(out, link=link) as writer:
         for number, meme in enumerate(memes[:limit]):
             _add(writer, path, number, meme)
