@@ -87,6 +87,7 @@ def test_without_a_key_runs_are_offline_and_nobody_is_asked(tmp_path, monkeypatc
     assert kept(tmp_path) == ["offline-run"] and not told(caplog) and not server.asked
 
 
+@pytest.mark.slow
 def test_disabled_keeps_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     track(tmp_path)
@@ -101,6 +102,7 @@ def test_a_server_that_answers_gets_the_run(tmp_path, with_server, caplog):
     assert not (tmp_path / "home").exists(), "no key is written down, nor a log outside ROOT"
 
 
+@pytest.mark.slow
 def test_what_only_the_user_can_put_right_is_refused(tmp_path, monkeypatch, with_server):
     def refused(**variables: str) -> str:
         with monkeypatch.context() as patch:
@@ -178,6 +180,7 @@ def test_no_server_fails_or_holds_a_run(tmp_path, with_server, monkeypatch, capl
         assert said["first"] == 3.0 and said["loss"] == 2.0 and said["bleu4"] == 0.25 and "samples" in said
 
 
+@pytest.mark.slow
 def test_a_run_inside_another_is_that_one(tmp_path):
     with tracking.Run(tmp_path, job_type="sweep", config={}) as outer:
         with tracking.Run(tmp_path, job_type="train", config={}) as inner:

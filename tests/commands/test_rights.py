@@ -49,6 +49,7 @@ def test_where_nothing_may_be_written(memefly, tmp_path):
     assert not list(only_read.iterdir())
 
 
+@pytest.mark.slow
 def test_what_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("import", "memefly", closed / "memes.json", "--out", tmp_path / "out"), closed)
     assert not (tmp_path / "out").exists()
@@ -62,6 +63,7 @@ def test_data_and_models_that_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("caption", "--model", closed, closed / "a.png"), closed)
 
 
+@pytest.mark.slow
 def test_a_root_that_would_be_taken_for_a_pattern_is_not_made(memefly, tmp_path):
     for command, more in (("run", []), ("sweep", ["--space", tmp_path / "space.yaml"])):
         done = memefly(command, "--data", tmp_path, "--root", tmp_path / "a*b", *more)
