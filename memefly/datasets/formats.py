@@ -98,5 +98,6 @@ def importer(name: str, options: Iterable[str] = ()) -> Callable:
     taken = inspect.signature(convert).parameters
     for option in options:
         if option not in taken:
-            raise UsageError(f"--{option} is not for {name}: it takes {', '.join(taken)}")
+            flag = f"--{option}" if option == "val" else f"--{option}-column"
+            raise UsageError(f"{flag} is not for {name}: it takes {', '.join(taken)}")
     return convert

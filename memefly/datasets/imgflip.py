@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from memefly import text, textfile
 from memefly.datasets.records import DatasetWriter, part_captions, validator
+from memefly.errors import DataError
 from memefly.schemas import SCHEMAS
 
 TEMPLATES = "templates.json"
@@ -41,6 +42,9 @@ def _add(writer: DatasetWriter, source: Path, number: int, template: dict) -> No
     here = f"template {number} ({template['name']})"
     if Path(slug).name != slug:
         return writer.leave_out(TEMPLATES, number, "bad_path", f"{here}: expected a name, got slug {slug!r}")
+    if Path(template["image"]).is_absolute() or ".." in Path(template["image"]).parts:
+        detail = f"{here}: expected a path inside {source}, got image {template['image']!r}"
+        return writer.leave_out(TEMPLATES, number, "bad_path", detail)
     try:
         data = picture.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
@@ -49,7 +53,7 @@ def _add(writer: DatasetWriter, source: Path, number: int, template: dict) -> No
     listed = source / "captions" / f"{slug}.jsonl"
     try:
         lines = textfile.lines(textfile.read(listed))
-    except (OSError, ValueError) as error:
+    except (OSError, DataError) as error:  # DataError: of an encoding that is none of ours
         detail = f"{here}: no captions in {listed}: {getattr(error, 'strerror', None) or error}"
         return writer.leave_out(TEMPLATES, number, "no_captions", detail)
     parts = part_captions(_captions(writer, listed.name, lines))

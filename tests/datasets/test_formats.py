@@ -30,11 +30,14 @@ def source(tmp_path):
     ]
     (folder / "captions" / "frog.jsonl").write_text("\n".join(lines))
     (folder / "captions" / "fry.jsonl").write_bytes('\ufeff{"boxes": ["not sure if é"]}\r\n'.encode())
+    (folder / "captions" / "latin.jsonl").write_bytes('{"boxes": ["caf\u00e9"]}'.encode("latin-1"))
     listed = [
         {"slug": "frog", "name": "Kermit", "image": "images/frog.jpg", "captions": 42},
         {"slug": "fry", "name": "Futurama Fry", "image": "images/fry.jpg"},
         {"slug": "gone", "name": "Gone", "image": "images/gone.jpg"},
         {"slug": "../frog", "name": "Outside", "image": "images/frog.jpg"},
+        {"slug": "frog", "name": "Elsewhere", "image": "../frog.jpg"},
+        {"slug": "latin", "name": "Latin", "image": "images/frog.jpg"},
         {"name": "No slug"},
         "no template",
     ]
@@ -57,7 +60,8 @@ def test_imgflip(source, tmp_path):
     assert [(e["source"], e["line"], e["reason"]) for e in written.left_out] == [
         ("frog.jsonl", 43, "no_words"), ("frog.jsonl", 44, "not_a_caption"), ("frog.jsonl", 45, "not_a_caption"),
         ("frog.jsonl", 46, "broken_json"), ("templates.json", 2, "missing_picture"), ("templates.json", 3, "bad_path"),
-        ("templates.json", 4, "not_a_template"), ("templates.json", 5, "not_a_template"),
+        ("templates.json", 4, "bad_path"), ("templates.json", 5, "no_captions"),
+        ("templates.json", 6, "not_a_template"), ("templates.json", 7, "not_a_template"),
     ]  # fmt: skip
     assert (tmp_path / "out" / records.QUARANTINE).is_file()
 
@@ -113,5 +117,7 @@ def test_other_packages_bring_their_own(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(formats, "entry_points", lambda group: [point] if group == formats.GROUP else [])
     assert cli.main(["import", "theirs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert [record.captions for record in read(tmp_path / "out")] == [("a dry caption",)]
+    command = ["import", "theirs", str(tmp_path), "--out", str(tmp_path / "no"), "--image-column", "x"]
+    assert cli.main(command) == 2 and "--image-column is not for theirs" in capsys.readouterr().err
     assert cli.main(["import", "nobody's", str(tmp_path), "--out", str(tmp_path / "more")]) == 2
     assert 'no format "nobody\'s"; known are flickr8k, imgflip, memefly, table, theirs' in capsys.readouterr().err
