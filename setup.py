@@ -53,7 +53,13 @@ EXTRAS = {
         *by_lane(PIPELINE),
         *by_lane(SERVING_API),
         "matplotlib>=3.9,<4",  # learning curves of the report
-        "requests>=2.31,<3",  # whether W&B's server is there; W&B brings it too
+        *(
+            "requests>=2.31,<3",
+            "urllib3>=2.2",
+            "tenacity>=9",
+        ),  # downloads, and whether W&B's server is there; W&B brings the first too
+        *("ijson>=3.3", "pyarrow>=10"),  # importers; TFX holds the second to the one that it was built with
+        *("ftfy>=6.3", "py3langid>=0.2.2", "datasketch>=1.6.5", "ImageHash>=4.3.1"),  # steps of cleaning
     ],
     "serving": [
         *by_lane(SERVING_API),

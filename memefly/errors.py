@@ -12,6 +12,7 @@ MemeflyError             exit 1
 ├── AnomalyError         exit 1   the data contradicts its schema
 ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
 ├── PipelineError        exit 1   a component failed
+├── DownloadError        exit 1   what was to be fetched is not to be had, or is not what it should be
 ├── BackendError         exit 1   the model server that captions were asked of does not answer
 └── BusyError            exit 1   too many requests wait already
 """
@@ -96,6 +97,10 @@ class PipelineError(MemeflyError):
     def __init__(self, component: str, message: str):
         super().__init__(message)
         self.component = component
+
+
+class DownloadError(MemeflyError):
+    pass
 
 
 class BackendError(MemeflyError):

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from memefly.errors import DataError, UsageError
 
+_STEPS, _DEEPEST = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}, 100  # of JSON
 _MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -97,6 +98,52 @@ def read_list(path: Path, what: str) -> list:
     if not isinstance(found, list):
         raise DataError(f"{path}: expected a list of {what}, got {type(found).__name__}")
     return found
+
+
+def stream_json(path: Path, prefix: str, what: str) -> Iterator[Any]:
+    """The values at `prefix` of a JSON file (as ijson names them: `images.item` are those of a list `images`), one at a
+    time. Raises `DataError` where it cannot be read, is no JSON, or has none of `what` there."""
+    import ijson
+
+    found = False
+    try:
+        with opened(path, newline="") as text:
+            for value in ijson.items(_Utf8(text, str(path)), prefix, use_float=True):
+                found = True
+                yield value
+    except ijson.JSONError as error:
+        said = str(error).strip().splitlines()
+        where = "is cut off or not JSON" if isinstance(error, ijson.IncompleteJSONError) else "is not JSON"
+        raise DataError(f"{path} {where} ({said[0] if said else type(error).__name__})") from None
+    except OSError as error:
+        if error.filename is None or Path(error.filename) != path:
+            raise  # of whoever takes the values
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not found:
+        raise DataError(f"{path}: expected {what}, and there is none")
+
+
+class _Utf8:
+    """A text file as bytes of UTF-8, whatever its own encoding is. Raises `DataError` where what is in it is nested too
+    deeply: ijson holds the path of every level, which of thousands is more than memory has."""
+
+    def __init__(self, text: TextIO, name: str):
+        import ijson
+
+        self._text, self._name, self._depth = text, name, 0
+        self._events: Any = ijson.sendable_list()
+        self._parser = ijson.basic_parse_coro(self._events)
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._text.read(size).encode("utf-8", "surrogatepass")
+        if block:
+            self._parser.send(block)
+        for event, _ in self._events:
+            self._depth += _STEPS.get(event, 0)
+            if self._depth > _DEEPEST:
+                raise DataError(f"{self._name} is not JSON that anybody wrote (nested more than {_DEEPEST} deep)")
+        del self._events[:]
+        return block
 
 
 def to_json(value: Any, **how) -> str:

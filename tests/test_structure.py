@@ -20,6 +20,7 @@ MEMEFLY = (
     ("exported", "training"),
     ("decoding",),
     ("encoders", "networks", "metrics", "datasets"),
+    ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
     ("errors", "sandbox", "schemas", "spelling", "temporary"),
 )

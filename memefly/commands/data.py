@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 
-from memefly.commands.parser import Command, positive
+from memefly.commands.parser import Command, positive, share
 from memefly.datasets import formats
 
 
@@ -37,7 +36,9 @@ def add_import(command: Command) -> None:
         "bring a data set into the canonical form",
         "  memefly import ~/Flickr8k --out data/flickr8k\n"
         "  memefly import flickr8k ~/Flickr8k --out data/small --limit 1000\n"
-        "  memefly import memefly ~/memefly-data --out data/memes --link\n\n"
+        "  memefly import memefly ~/memefly-data --out data/memes --link\n"
+        "  memefly import coco ~/coco --download --limit 5000 --out data/coco\n"
+        "  memefly import captions.csv --image-column photo --caption-column title --out data/mine\n\n"
         f"formats:\n{formats.described()}",
     )
     importer.add_argument("format", nargs="?", metavar="FORMAT", help="see below (what SOURCE looks like)")
@@ -45,28 +46,41 @@ def add_import(command: Command) -> None:
     importer.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it")
     importer.add_argument("--limit", type=positive, metavar="N", help="only so many pictures")
     importer.add_argument("--link", action="store_true", help="link the pictures, and do not copy them")
+    importer.add_argument(
+        "--max-left-out", type=share, default=1.0, metavar="SHARE", help="of what is broken, above which it fails (1)"
+    )
+    importer.add_argument("--download", action="store_true", default=None, help="fetch what SOURCE lacks")
+    importer.add_argument("--year", type=int, metavar="Y", help="of coco: 2014 or 2017 (2017, if it is there)")
+    importer.add_argument("--val", type=share, metavar="SHARE", help="of coco's and flickr's train part, kept apart")
     for column, usual in (("image", "file_name"), ("caption", "caption"), ("group", "group"), ("split", "split")):
         importer.add_argument(f"--{column}-column", metavar="NAME", help=f"of a table ({usual})")
-    importer.add_argument("--val", type=float, metavar="SHARE", help="of flickr8k's train part, kept apart (0.1)")
+
+
+_OPTIONS = ("download", "year", "val", "image_column", "caption_column", "group_column", "split_column")
 
 
 def _import(arguments) -> int:
+    from memefly.datasets import formats
     from memefly.datasets.records import QUARANTINE
 
-    if arguments.format is None:
+    name = arguments.format
+    if name is None:
         name = formats.recognise(arguments.source)
         print(f"{arguments.source} looks like {name}", file=sys.stderr)
-    else:
-        name = arguments.format
-    given = {name: getattr(arguments, f"{name}_column") for name in ("image", "caption", "group", "split")}
-    options = {name: value for name, value in (given | {"val": arguments.val}).items() if value is not None}
-    written = formats.importer(name, options)(
-        arguments.source, arguments.out, limit=arguments.limit, link=arguments.link, **options
+    written = formats.bring(
+        name,
+        arguments.source,
+        arguments.out,
+        limit=arguments.limit,
+        link=arguments.link,
+        max_left_out=arguments.max_left_out,
+        progress=True,
+        options={name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None},
     )
-    if written.left_out:
-        counts = Counter(f"{entry['what']}s: {entry['reason']}" for entry in written.left_out)
-        told = ", ".join(f"{number} {what}" for what, number in counts.most_common())
-        first = written.left_out[0]["detail"]
-        print(f"memefly: left out {told}; {arguments.out / QUARANTINE} has all. The first: {first}", file=sys.stderr)
+    if written.counts:
+        print(
+            f"memefly: left out {written.told()}; {arguments.out / QUARANTINE} has all. The first: {written.first[0]}",
+            file=sys.stderr,
+        )
     print(f"{written.pictures} pictures with {written.captions} captions in {arguments.out}")
     return 0

@@ -102,6 +102,17 @@ def positive(value: str) -> int:
     return int(value)
 
 
+def share(value: str) -> float:
+    """Of an argument that is a share, from 0 to 1."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share, from 0 to 1, got {value!r}")
+    return number
+
+
 def port(value: str) -> int:
     """Of an argument that is a port to listen on."""
     if not value.isdecimal() or len(value) > 18 or not 0 <= int(value) <= 65535:

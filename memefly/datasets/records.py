@@ -6,20 +6,18 @@
     ...     record = parse(line)          # RecordError: what is wrong with the line
 
 A caption is a string, or a list of strings, one a text box in reading order; a `Record` and the Example have a line for
-each box. Every importer writes this form through `DatasetWriter`; `CaptionExampleGen` reads only this form. `group` and
-`split` may be missing. `memefly/schemas/dataset.schema.json` is the schema of a line.
+each box. Every importer writes this form through `writer.DatasetWriter`; `CaptionExampleGen` reads only this form.
+`group` and `split` may be missing. `memefly/schemas/dataset.schema.json` is the schema of a line.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +140,14 @@ def _can_be_a_file(name: str) -> bool:
         return False
 
 
+_NAMES_OF_SPLITS = {"validation": "val", "valid": "val", "dev": "val"} | {name: name for name in (*SPLITS, "test")}
+
+
+def split_named(name: str) -> str | None:
+    """The split that others call by a name, such as validation; None where it is none's."""
+    return _NAMES_OF_SPLITS.get(name.strip().lower())
+
+
 def split_of(image_id: str, shares: Mapping[str, float]) -> str:
     """The side of a picture: by the hash of its bytes, so that it is the same in every run and every data set.
 
@@ -155,20 +161,6 @@ def split_of(image_id: str, shares: Mapping[str, float]) -> str:
         if position < reached:
             return name
     return next(reversed(ordered))
-
-
-CAPTION_SHARES = {"train": 8, "val": 1, "eval": 1}
-
-
-def part_captions(captions: Iterable[str | Sequence[str]]) -> dict[str, list[str | Sequence[str]]]:
-    """The captions of one picture by split, by the hash of a caption's words: of a meme's template jokes are parted,
-    not pictures, since a captioner is asked for new jokes about templates that it knows. Splits without any are left
-    out."""
-    sides: dict[str, list[str | Sequence[str]]] = {split: [] for split in CAPTION_SHARES}
-    for caption in captions:
-        words = text.tokenize(caption if isinstance(caption, str) else " ".join(caption))
-        sides[split_of(" ".join(words), CAPTION_SHARES)].append(caption)
-    return {split: part for split, part in sides.items() if part}
 
 
 def of_splits(
@@ -212,116 +204,8 @@ def fingerprint(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # of another disk, or of one that knows no hard links, or somebody else's file
-        target.symlink_to(source)
-
-
-def _safe(name: str) -> str:
-    """As a file may be called anywhere."""
-    path = Path(re.sub(r"[^\w.-]+", "-", name).strip("-."))
-    return (path.stem[:100] or "picture") + path.suffix[:20]
-
-
 def quarantined(source: str, line: int, reason: str, detail: str, what: str = "record") -> dict:
     """An entry of a `quarantine.jsonl`: where it stands, whether it is a record or a caption, and what is wrong."""
     # Names of files need not be UTF-8, and Beam carries no other text.
     source, detail = (text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (source, detail))
     return {"source": source, "line": line, "what": what, "reason": reason, "detail": detail}
-
-
-class DatasetWriter:
-    """Writes a canonical data set; the folder appears whole or not at all.
-
-    >>> with DatasetWriter(out) as writer:
-    ...     writer.add("a.jpg", data, ["a cat"], group="cats")
-    """
-
-    def __init__(self, out: str | Path, max_left_out: float = 1.0, link: bool = False):
-        """More than the share `max_left_out` of pictures that are left out is an error, and so is nothing but that.
-        With `link`, pictures that are files are linked and not copied."""
-        self.out = Path(out)
-        self._max_left_out, self._link = max_left_out, link
-        self.left_out: list[dict] = []
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise DataError(f"{self.out} is already there and not empty; choose another folder or remove it")
-        self._partial = self.out.with_name(f".{self.out.name}.partial-{os.getpid()}")
-        self._names: dict[str, bytes] = {}
-        self.pictures = self.captions = 0
-
-    def __enter__(self) -> DatasetWriter:
-        (self._partial / "images").mkdir(parents=True)
-        self._lines = (self._partial / CAPTIONS_FILE).open("w", encoding="utf-8")
-        return self
-
-    def add(
-        self,
-        name: str,
-        data: bytes,
-        captions: Iterable[str | Sequence[str]],
-        *,
-        file: Path | None = None,
-        group: str = "",
-        split: str = "",
-        **extra,
-    ) -> None:
-        """One picture with its captions; one picture may come again under another split with other captions. `file` is
-        where the data were read from, if from one."""
-        safe, digest = _safe(name), hashlib.sha256(data).digest()
-        if self._names.setdefault(safe, digest) != digest:
-            raise DataError(f"two different pictures are called {name!r}")
-        target = self._partial / "images" / safe
-        if not target.exists():
-            if self._link and file:
-                _link(file.resolve(), target)
-            else:
-                target.write_bytes(data)
-        record = {"image": f"images/{safe}", "captions": list(captions)}
-        record |= {k: v for k, v in {"group": group, "split": split, **extra}.items() if v}
-        self._lines.write(textfile.to_json(record) + "\n")
-        self.pictures, self.captions = len(self._names), self.captions + len(record["captions"])
-
-    def leave_out(self, source: str, line: int, reason: str, detail: str, what: str = "record") -> None:
-        """Tells of what cannot be taken: `source` and `line` say where it stands, `what` is a record or a caption."""
-        self.left_out.append(quarantined(source, line, reason, detail, what))
-
-    def free_name(self, name: str, data: bytes) -> str:
-        """A name for the picture that no other one here has: its own, or that with a number."""
-        stem, suffix = Path(_safe(name)).stem, Path(_safe(name)).suffix
-        digest = hashlib.sha256(data).digest()
-        numbered = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
-        return next(n for n in itertools.chain([stem + suffix], numbered) if self._names.get(n, digest) == digest)
-
-    def _check(self) -> None:
-        """Raises `DataError` where too much was left out."""
-        out = [entry for entry in self.left_out if entry["what"] == "record"]
-        all_ = self.pictures + len(out)
-        if not self.pictures or len(out) > self._max_left_out * all_:
-            counts = ", ".join(
-                f"{n} {reason}" for reason, n in Counter(e["reason"] for e in self.left_out).most_common()
-            )
-            first = "; ".join(e["detail"] for e in self.left_out[:3])
-            what = (
-                "nothing to import"
-                if not self.pictures
-                else (f"{len(out)} of {all_} pictures would be left out, more than {self._max_left_out:.0%}")
-            )
-            raise DataError(f"{what}" + (f" ({counts}). The first: {first}" if counts else ": the source is empty"))
-
-    def __exit__(self, kind, error, trace) -> None:
-        import shutil
-
-        self._lines.close()
-        try:
-            if kind is None:
-                self._check()
-                if self.left_out:
-                    path = self._partial / QUARANTINE
-                    path.write_text("".join(textfile.to_json(e) + "\n" for e in self.left_out), encoding="utf-8")
-                if self.out.exists():
-                    self.out.rmdir()
-                os.replace(self._partial, self.out)
-        finally:
-            shutil.rmtree(self._partial, ignore_errors=True)

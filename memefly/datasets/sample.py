@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from memefly.datasets.records import DatasetWriter
+from memefly.datasets.writer import DatasetWriter
 
 SIZE = 256  # pixels, of the finished square picture
 _OVERSAMPLING = 2  # drawn larger and reduced, for smooth edges

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from memefly.downloads import Downloader, Policy, Remote
 from memefly.encoders.config import IMAGENET_MD5, INCEPTION_V3_SIZE, EncoderConfig, existing
-from memefly.errors import EncoderError, first_line
+from memefly.errors import DownloadError, EncoderError, first_line
 
 
 def load(config: EncoderConfig):
@@ -28,21 +29,17 @@ def load(config: EncoderConfig):
 
 def imagenet_weights(config: EncoderConfig) -> str:
     """Path of the checked ImageNet weights, downloaded if they are not there yet."""
-    import tf_keras
-
-    folder = Path(config.cache_dir).expanduser()
+    path = Path(config.cache_dir).expanduser() / "inception_v3_notop.h5"
     try:
-        return tf_keras.utils.get_file(
-            "inception_v3_notop.h5", config.imagenet_url, file_hash=IMAGENET_MD5, cache_dir=folder, cache_subdir="."
-        )
-    except Exception as error:  # get_file raises bare Exception for what the network does, ValueError for the hash
-        if isinstance(error, ValueError):
-            (folder / "inception_v3_notop.h5").unlink(missing_ok=True)
+        # Few tries: a machine without a network should say so soon.
+        fetched = Downloader(Policy(tries=3)).fetch(Remote(config.imagenet_url, path, md5=IMAGENET_MD5))
+    except DownloadError as error:
         raise EncoderError(
             f"the ImageNet weights could not be had from {config.imagenet_url} ({error}). Check the network, set "
-            "encoder.imagenet_url to a mirror, put the file at "
-            f"{folder / 'inception_v3_notop.h5'} (MD5 {IMAGENET_MD5}), or give encoder.weights a model file of your own"
+            f"encoder.imagenet_url to a mirror, put the file at {path} (MD5 {IMAGENET_MD5}), or give encoder.weights a "
+            "model file of your own"
         ) from error
+    return str(fetched)
 
 
 def shapes(model, weights: str) -> tuple[tuple[int, int], tuple[int, int, int]]:

@@ -61,7 +61,7 @@ def test_sample_and_a_folder_that_is_taken(tmp_path, capsys):
 
 def test_import_of_what_is_not_there(tmp_path, capsys):
     assert cli.main(["import", "flickr8k", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
-    assert "is not Flickr8k as its authors give it out" in capsys.readouterr().err
+    assert "is neither Flickr8k nor Flickr30k" in capsys.readouterr().err
 
 
 def test_import_takes_no_share_of_what_has_none(tmp_path, capsys):

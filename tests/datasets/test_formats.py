@@ -7,7 +7,7 @@ import os
 import pytest
 
 from memefly.commands import main as cli
-from memefly.datasets import formats, imgflip, records
+from memefly.datasets import formats, records
 from memefly.errors import DataError, UsageError
 
 
@@ -50,7 +50,7 @@ def read(out) -> list[records.Record]:
 
 
 def test_imgflip(source, tmp_path):
-    written = imgflip.convert(source, tmp_path / "out")
+    written = formats.bring("imgflip", source, tmp_path / "out")
     found = read(tmp_path / "out")
     frog = [record for record in found if record.group == "Kermit"]
     assert {record.split for record in frog} == {"train", "val", "eval"} and written.pictures == 2
@@ -58,9 +58,10 @@ def test_imgflip(source, tmp_path):
     assert sorted(said) == sorted(f"That's {n}.\nNone of my business {n}" for n in range(40)), "each once, as written"
     assert [r.captions for r in found if r.group == "Futurama Fry"] == [("not sure if é",)]
     assert [(e["source"], e["line"], e["reason"]) for e in written.left_out] == [
-        ("frog.jsonl", 43, "no_words"), ("frog.jsonl", 44, "not_a_caption"), ("frog.jsonl", 45, "not_a_caption"),
-        ("frog.jsonl", 46, "broken_json"), ("templates.json", 2, "missing_picture"), ("templates.json", 3, "bad_path"),
-        ("templates.json", 4, "bad_path"), ("templates.json", 5, "no_captions"),
+        ("frog.jsonl", 41, "duplicate"), ("frog.jsonl", 43, "no_words"), ("frog.jsonl", 44, "not_a_caption"),
+        ("frog.jsonl", 45, "not_a_caption"), ("frog.jsonl", 46, "broken_json"),
+        ("templates.json", 2, "missing_picture"),
+        ("templates.json", 3, "bad_path"), ("templates.json", 4, "bad_path"), ("templates.json", 5, "no_captions"),
         ("templates.json", 6, "not_a_template"), ("templates.json", 7, "not_a_template"),
     ]  # fmt: skip
     assert (tmp_path / "out" / records.QUARANTINE).is_file()
@@ -72,7 +73,7 @@ def test_imgflip(source, tmp_path):
 def test_imgflip_without_templates(source, tmp_path, content, said):
     (source / "templates.json").write_text(content)
     with pytest.raises(DataError, match=said):
-        imgflip.convert(source, tmp_path / "out")
+        formats.bring("imgflip", source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -84,10 +85,10 @@ def test_pictures_are_linked_where_asked_for(source, tmp_path, monkeypatch, disk
             raise OSError(18, "Invalid cross-device link")
 
         monkeypatch.setattr(os, "link", link)
-    imgflip.convert(source, tmp_path / "out", link=True)
+    formats.bring("imgflip", source, tmp_path / "out", link=True)
     picture = tmp_path / "out" / "images" / "frog.jpg"
     assert picture.samefile(source / "images" / "frog.jpg") and picture.is_symlink() == (disks == 2)
-    imgflip.convert(source, tmp_path / "copied")
+    formats.bring("imgflip", source, tmp_path / "copied")
     assert not (tmp_path / "copied" / "images" / "frog.jpg").samefile(picture)
 
 
@@ -107,10 +108,8 @@ def test_a_source_is_recognised_by_its_files(source, tmp_path, capsys):
 
 
 def test_other_packages_bring_their_own(monkeypatch, tmp_path, capsys):
-    def convert(source, out, limit, link, tone="dry"):
-        with records.DatasetWriter(out, link=link) as writer:
-            writer.add("a.png", b"a", [f"a {tone} caption"])
-        return writer
+    def convert(source, writer, limit, tone="dry"):
+        writer.add("a.png", b"a", [f"a {tone} caption"])
 
     point = importlib.metadata.EntryPoint("theirs", "their.module:convert", formats.GROUP)
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: convert)
@@ -120,4 +119,7 @@ def test_other_packages_bring_their_own(monkeypatch, tmp_path, capsys):
     command = ["import", "theirs", str(tmp_path), "--out", str(tmp_path / "no"), "--image-column", "x"]
     assert cli.main(command) == 2 and "--image-column is not for theirs" in capsys.readouterr().err
     assert cli.main(["import", "nobody's", str(tmp_path), "--out", str(tmp_path / "more")]) == 2
-    assert 'no format "nobody\'s"; known are flickr8k, imgflip, memefly, table, theirs' in capsys.readouterr().err
+    assert (
+        'no format "nobody\'s"; known are beside, coco, flickr30k, flickr8k, imgflip, imgflip575k'
+        in capsys.readouterr().err
+    )

@@ -6,7 +6,8 @@ import pytest
 from stress import records as stress
 
 from memefly.commands import main as cli
-from memefly.datasets import flickr8k, memefly, records
+from memefly.datasets import records
+from memefly.datasets.formats import bring
 from memefly.errors import DataError
 
 
@@ -36,7 +37,7 @@ def sides(out) -> dict[str, set[str]]:
 
 
 def test_flickr8k_keeps_the_official_parts(flickr, tmp_path):
-    written = flickr8k.convert(flickr, tmp_path / "out")
+    written = bring("flickr8k", flickr, tmp_path / "out")
     assert (written.pictures, written.captions) == (60, 300)
     found = sides(tmp_path / "out")
     assert len(found["train"] | found["val"]) == 40 and 1 <= len(found["val"]) <= 12
@@ -45,38 +46,39 @@ def test_flickr8k_keeps_the_official_parts(flickr, tmp_path):
 
 
 def test_flickr8k_limit(flickr, tmp_path):
-    assert flickr8k.convert(flickr, tmp_path / "out", limit=20).pictures == 20
+    assert bring("flickr8k", flickr, tmp_path / "out", limit=20).pictures == 20
     assert {"train", "eval"} <= set(sides(tmp_path / "out"))
 
 
 def test_flickr8k_with_less_kept_apart(flickr, tmp_path):
     found = {}
     for val in (0.1, 0.4):
-        flickr8k.convert(flickr, tmp_path / str(val), val=val)
+        bring("flickr8k", flickr, tmp_path / str(val), options={"val": val})
         found[val] = sides(tmp_path / str(val))
     assert found[0.1]["val"] < found[0.4]["val"], "what a smaller val keeps apart, a larger one does too"
     assert found[0.1]["train"] | found[0.1]["val"] == found[0.4]["train"] | found[0.4]["val"]
     assert found[0.1]["eval"] == found[0.4]["eval"]
     with pytest.raises(DataError, match="above 0 and below 1; got 1"):
-        flickr8k.convert(flickr, tmp_path / "all", val=1.0)
+        bring("flickr8k", flickr, tmp_path / "all", options={"val": 1.0})
 
 
 def test_flickr8k_says_what_is_missing(flickr, tmp_path):
     (flickr / "Flickr8k.token.txt").unlink()
     shutil.rmtree(flickr / "Flicker8k_Dataset")
-    with pytest.raises(DataError, match=r"lacks Flickr8k.token.txt; a folder of pictures"):
-        flickr8k.convert(flickr, tmp_path / "out")
+    with pytest.raises(DataError, match=r"it has no captions, one of Flickr8k\.token\.txt"):
+        bring("flickr8k", flickr, tmp_path / "out")
 
 
 def test_flickr8k_with_a_broken_line(flickr, tmp_path):
     with (flickr / "Flickr8k.token.txt").open("a") as file:
         file.write("no tab here\n")
-    with pytest.raises(DataError, match="line 301: expected"):
-        flickr8k.convert(flickr, tmp_path / "out")
+    written = bring("flickr8k", flickr, tmp_path / "out")
+    assert written.captions == 300 and [(e["line"], e["reason"]) for e in written.left_out] == [(301, "not_a_caption")]
+    assert "line 301: expected NAME.jpg#N, a tab and a caption, got 'no tab here'" in written.first[0]
 
 
 def test_real_flickr8k(shared_data, tmp_path):
-    written = flickr8k.convert(shared_data / "flickr8k", tmp_path / "out", limit=50)
+    written = bring("flickr8k", shared_data / "flickr8k", tmp_path / "out", limit=50)
     assert (written.pictures, written.captions) == (50, 250)
 
 
@@ -94,7 +96,7 @@ def meme_file(tmp_path):
 
 
 def test_memes_part_captions_not_pictures(meme_file, tmp_path):
-    written = memefly.convert(meme_file, tmp_path / "out")
+    written = bring("memefly", meme_file, tmp_path / "out")
     assert (written.pictures, written.captions) == (2, 160)
     parsed = [records.parse(line) for line in records.read_lines(tmp_path / "out")]
     assert {(r.group, r.split) for r in parsed} == {(g, s) for g in ("fry", "doge") for s in records.SPLITS}
@@ -107,18 +109,18 @@ def test_memes_with_remote_pictures_say_what_to_do(meme_file, tmp_path):
     content = (meme_file / "memes.json").read_text().replace("images/fry", "https://example.org/fry")
     (meme_file / "memes.json").write_text(content)
     with pytest.raises(DataError, match="Download the pictures"):
-        memefly.convert(meme_file, tmp_path / "out")
+        bring("memefly", meme_file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_memes_of_another_form(meme_file, tmp_path):
     (meme_file / "memes.json").write_text('[{"name": "fry"}]')
     with pytest.raises(DataError, match="template 0: no 'meme_name'"):
-        memefly.convert(meme_file, tmp_path / "out")
+        bring("memefly", meme_file, tmp_path / "out")
 
 
 def test_real_memes(shared_data, tmp_path):
-    written = memefly.convert(shared_data / "memes", tmp_path / "out")
+    written = bring("memefly", shared_data / "memes", tmp_path / "out")
     assert (written.pictures, written.captions) == (96, 13303)
 
 
@@ -129,21 +131,21 @@ def test_real_memes(shared_data, tmp_path):
 def test_flickr8k_lists_with_a_byte_order_mark(flickr, tmp_path, encoding):
     for path in flickr.glob("*.txt"):
         path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
-    assert flickr8k.convert(flickr, tmp_path / "out").captions == 300
+    assert bring("flickr8k", flickr, tmp_path / "out").captions == 300
 
 
 def test_flickr8k_in_an_encoding_that_is_none_of_ours(flickr, tmp_path):
     path = flickr / "Flickr8k.token.txt"
     path.write_bytes(path.read_bytes() + "0_abc.jpg#9\ta café\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"Flickr8k.token.txt is not UTF-8: byte 0xe9 in line 301"):
-        flickr8k.convert(flickr, tmp_path / "out")
+        bring("flickr8k", flickr, tmp_path / "out")
 
 
 def test_a_caption_holds_what_only_python_takes_for_the_end_of_a_line(flickr, tmp_path):
     odd = "a dog\u2028a cat\x0ba bird\x85a fish"
     with (flickr / "Flickr8k.token.txt").open("a", encoding="utf-8") as file:
         file.write(f"0_abc.jpg#5\t{odd}\n")
-    flickr8k.convert(flickr, tmp_path / "out")
+    bring("flickr8k", flickr, tmp_path / "out")
     assert odd in {c for line in records.read_lines(tmp_path / "out") for c in records.parse(line).captions}
 
 
@@ -165,15 +167,17 @@ def test_flickr8k_passes_over_a_share_of_missing_pictures(flickr, tmp_path, caps
     with pytest.raises(
         DataError, match=r"9 of 60 pictures would be left out, more than 10% .*\(9 missing_picture\).*The first"
     ):
-        flickr8k.convert(flickr, tmp_path / "again")
+        bring("flickr8k", flickr, tmp_path / "again", max_left_out=0.1)
     assert not (tmp_path / "again").exists()
 
 
 def test_a_picture_in_two_lists_is_told(flickr, tmp_path):
     with (flickr / "Flickr_8k.devImages.txt").open("a") as file:
         file.write("3_abc.jpg\n")
-    with pytest.raises(DataError, match=r"Flickr_8k.devImages.txt, line 16: 3_abc.jpg stands in Flickr_8k.trainImages"):
-        flickr8k.convert(flickr, tmp_path / "out")
+    written = bring("flickr8k", flickr, tmp_path / "out")
+    assert written.counts == {("record", "split_conflict"): 1} and written.pictures == 60
+    assert "Flickr_8k.devImages.txt, line 16: 3_abc.jpg is listed already" in written.first[0]
+    assert "images/3_abc.jpg" not in sides(tmp_path / "out")["eval"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_a_picture_in_two_lists_is_told(flickr, tmp_path):
 def test_memes_take_what_is_good_and_name_what_is_not(meme_file, tmp_path, changes, captions, left_out):
     memes = json.loads((meme_file / "memes.json").read_text())
     (meme_file / "memes.json").write_text(json.dumps([memes[0] | changes, memes[1], None]))
-    written = memefly.convert(meme_file, tmp_path / "out")
+    written = bring("memefly", meme_file, tmp_path / "out")
     assert written.captions == 80 + captions
     entries = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
     assert [(e["what"], e["reason"]) for e in entries] == [
@@ -210,7 +214,7 @@ def test_nothing_imported_is_an_error(meme_file, tmp_path):
     for content in ("[]", "[null]", '[{"meme_name": "a", "meme_url": "images/fry.jpg", "meme_text": [null]}]'):
         (meme_file / "memes.json").write_text(content)
         with pytest.raises(DataError, match="nothing to import"):
-            memefly.convert(meme_file, tmp_path / "out")
+            bring("memefly", meme_file, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
@@ -218,7 +222,7 @@ def test_nothing_imported_is_an_error(meme_file, tmp_path):
 def test_meme_files_that_are_none(meme_file, tmp_path, content):
     (meme_file / "memes.json").write_bytes(content)
     with pytest.raises(DataError, match=r"memes\.json"):
-        memefly.convert(meme_file, tmp_path / "out")
+        bring("memefly", meme_file, tmp_path / "out")
 
 
 def test_two_pictures_of_one_name_in_two_folders_are_two(meme_file, tmp_path):
@@ -228,7 +232,7 @@ def test_two_pictures_of_one_name_in_two_folders_are_two(meme_file, tmp_path):
     same = memes[0] | {"meme_name": "fry again"}
     other = memes[0] | {"meme_name": "other fry", "meme_url": "more/fry.jpg"}
     (meme_file / "memes.json").write_text(json.dumps([*memes, other, same]))
-    written = memefly.convert(meme_file, tmp_path / "out")
+    written = bring("memefly", meme_file, tmp_path / "out")
     assert written.pictures == 3
     found = [records.parse(line) for line in records.read_lines(tmp_path / "out")]
     of = {r.group: (tmp_path / "out" / r.image).read_bytes() for r in found}

@@ -5,7 +5,8 @@ import pytest
 from stress import records as stress
 
 from memefly.datasets import records
-from memefly.datasets.records import DatasetWriter, Line, RecordError
+from memefly.datasets.records import Line, RecordError
+from memefly.datasets.writer import DatasetWriter
 from memefly.errors import DataError
 
 

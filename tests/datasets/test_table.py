@@ -5,7 +5,8 @@ import json
 import pytest
 
 from memefly.commands import main as cli
-from memefly.datasets import formats, records, table
+from memefly.datasets import formats, records
+from memefly.datasets.formats import bring
 from memefly.errors import DataError
 
 
@@ -39,7 +40,7 @@ def test_csv_as_people_write_it(folder, tmp_path):
         "b.png\r\n"
         "a.png,the cat again,train,cats,more\r\n".encode()
     )
-    writer = table.convert(folder, tmp_path / "out")
+    writer = bring("table", folder, tmp_path / "out")
     assert read(tmp_path / "out") == [
         ("images/a.png", ('A cat, "Tom", sits on two lines',), "cats", "train"),
         ("images/b.png", ("a dog",), "", "val"),
@@ -70,7 +71,7 @@ def test_json_lines_with_lists_and_boxes(folder, tmp_path):
         {"image": "b.png", "captions": "two"},
     ]
     (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{\n\n")
-    writer = table.convert(folder / "mine.jsonl", tmp_path / "out")
+    writer = bring("table", folder / "mine.jsonl", tmp_path / "out")
     assert read(tmp_path / "out") == [
         ("images/a.png", ("one", "top\nbottom"), "", "eval"),
         ("images/b.png", ("two",), "", ""),
@@ -83,7 +84,7 @@ def test_json_lines_with_lists_and_boxes(folder, tmp_path):
 
 def test_limit_counts_rows_that_can_be_used(folder, tmp_path):
     (folder / "metadata.csv").write_text("file_name,text\ngone.png,x\na.png,one\nb.png,two\na.png,three\n")
-    assert table.convert(folder, tmp_path / "out", limit=2).captions == 2
+    assert bring("table", folder, tmp_path / "out", limit=2).captions == 2
 
 
 @pytest.mark.parametrize(
@@ -103,16 +104,16 @@ def test_limit_counts_rows_that_can_be_used(folder, tmp_path):
 def test_what_is_no_such_table(folder, tmp_path, content, said):
     (folder / "metadata.csv").write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(DataError, match=said):
-        table.convert(folder, tmp_path / "out")
+        bring("table", folder, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
 
 def test_a_column_that_is_not_there(folder, tmp_path):
     (folder / "metadata.csv").write_text("file_name,text\n")
     with pytest.raises(DataError, match="has no column 'photo'; it has file_name, text"):
-        table.convert(folder, tmp_path / "out", image="photo")
+        bring("table", folder, tmp_path / "out", options={"image_column": "photo"})
     with pytest.raises(DataError, match=r"nowhere\.csv cannot be read"):
-        table.convert(folder / "nowhere.csv", tmp_path / "out")
+        bring("table", folder / "nowhere.csv", tmp_path / "out")
 
 
 def test_tables_are_recognised(folder):

@@ -12,7 +12,8 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from memefly.datasets import flickr8k, memefly, records
+from memefly.datasets import flickr, records
+from memefly.datasets.formats import bring
 from memefly.errors import DataError
 from memefly.textfile import to_json
 
@@ -122,20 +123,20 @@ def imported(seed: int, folder: Path) -> str:
         (source / "images" / name).write_bytes(name.encode())
     if drawer.random() < 0.5:
         (source / "memes.json").write_bytes(encode(meme_file(drawer), drawer))
-        convert = memefly.convert
+        format_ = "memefly"
     else:
         names = (
             ["a.jpg", "b.jpg", "c d.jpg"] + ["gone.jpg"] * (drawer.random() < 0.2) + ["../x"] * (drawer.random() < 0.05)
         )
         captions = "".join(f"{name}#{k}\t{drawer.choice(TEXTS)}\n" for name in names for k in range(2))
-        (source / flickr8k.TOKENS).write_bytes(encode(captions, drawer))
+        (source / flickr.TOKENS[0]).write_bytes(encode(captions, drawer))
         cut = drawer.randrange(1, 3)
         for part, some in (("train", names[:cut]), ("eval", names[cut:])):
-            (source / flickr8k.PARTS[part]).write_bytes(encode("\n".join(some) + "\n", drawer))
-        convert = flickr8k.convert
+            (source / flickr.PARTS[part]).write_bytes(encode("\n".join(some) + "\n", drawer))
+        format_ = "flickr8k"
     out = folder / f"out-{seed}"
     try:
-        convert(source, out)
+        bring(format_, source, out)
     except DataError as error:
         assert not out.exists() and not list(folder.glob(".out*")) and str(error)
         return "refused"
