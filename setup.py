@@ -60,6 +60,7 @@ EXTRAS = {
         ),  # downloads, and whether W&B's server is there; W&B brings the first too
         *("ijson>=3.3", "pyarrow>=10"),  # importers; TFX holds the second to the one that it was built with
         *("ftfy>=6.3", "py3langid>=0.2.2", "datasketch>=1.6.5", "ImageHash>=4.3.1"),  # steps of cleaning
+        *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
     ],
     "serving": [
         *by_lane(SERVING_API),
@@ -85,7 +86,7 @@ setup(
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
-    package_data={"memefly": ["report/templates/*", "schemas/*"], "pipeline": ["presets/*.yaml"]},
+    package_data={"memefly": ["report/templates/*", "schemas/*", "safety/lists/*"], "pipeline": ["presets/*.yaml"]},
     install_requires=LIBRARY,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["memefly=pipeline.command:main"]},

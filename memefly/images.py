@@ -62,6 +62,8 @@ class Picture:
     data: bytes
     width: int
     height: int
+    plain: bool  # `data` are the file's own
+    hash: int | None = None  # of how it looks, where that was asked for
 
 
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -88,8 +90,9 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS, name: str | None = None)
         raise PictureError("missing_picture", f"cannot read {name}: {told}") from None
 
 
-def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Checks the bytes of a picture and makes them fit for the graph. Raises `PictureError`.
+def canonical(data: bytes, max_pixels: int = MAX_PIXELS, hash_size: int = 0) -> Picture:
+    """Checks the bytes of a picture and makes them fit for the graph; with `hash_size` n, also its difference hash of
+    n * n bits (imagehash's dhash). Raises `PictureError`.
 
     They are decoded in a process apart: whatever they hold, it costs no more time and memory than `max_pixels` would,
     and harms nobody else.
@@ -99,16 +102,17 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     image_id = hashlib.sha256(data).hexdigest()
     limits = Limits(2 + round(max_pixels * _SECONDS), 500 + round(max_pixels * _MEGABYTES))
     try:
-        said, rgb = _sandbox(data, limits, max_pixels=max_pixels)
+        said, rgb = _sandbox(data, limits, max_pixels=max_pixels, hash_size=hash_size)
         if said.get("plain") and not _graph_decodes(data, said["width"], said["height"]):
-            said, rgb = _sandbox(data, limits, max_pixels=max_pixels, as_it_is=False)
+            said, rgb = _sandbox(data, limits, max_pixels=max_pixels, hash_size=hash_size, as_it_is=False)
     except LimitError as error:
         if error.limit == "crash":
             raise PictureError("not_a_picture", f"its decoder breaks down ({error})") from None
         raise PictureError("too_large", f"decoding it takes {error}: it holds more than a picture needs") from None
     if "reason" in said:
         raise PictureError(said["reason"], said["detail"])
-    return Picture(image_id, data if said["plain"] else rgb, said["width"], said["height"])
+    looks = int(said["hash"], 16) if hash_size else None
+    return Picture(image_id, data if said["plain"] else rgb, said["width"], said["height"], said["plain"], looks)
 
 
 def start(processes: int) -> None:
@@ -116,10 +120,10 @@ def start(processes: int) -> None:
     _sandbox.start(processes)
 
 
-def make_plain(data: bytes, max_pixels: int, as_it_is: bool = True) -> tuple[dict, bytes]:
-    """What `canonical` does in a process apart: `{"plain": true, "width", "height"}` for what TensorFlow reads as it is
-    (if that may be), the same with `"plain": false` and a PNG for the rest, `{"reason", "detail"}` for what is no
-    picture."""
+def make_plain(data: bytes, max_pixels: int, hash_size: int = 0, as_it_is: bool = True) -> tuple[dict, bytes]:
+    """What `canonical` does in a process apart: `{"plain": true, "width", "height", "hash"}` for what TensorFlow reads
+    as it is (if that may be), the same with `"plain": false` and a PNG for the rest, `{"reason", "detail"}` for what is
+    no picture."""
     Image.init()
     formats = [name for name in Image.OPEN if name not in _NOT_OPENED]
     warnings.simplefilter("ignore")  # bombs are judged here, by one limit
@@ -132,11 +136,13 @@ def make_plain(data: bytes, max_pixels: int, as_it_is: bool = True) -> tuple[dic
             image.load()
             _check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
             if plain:
-                return {"plain": True, "width": image.width, "height": image.height}, b""
+                said = {"plain": True, "width": image.width, "height": image.height}
+                return said | _looks(image, hash_size), b""
             out = io.BytesIO()
             rgb = to_rgb(image)
             rgb.save(out, format="PNG", compress_level=1)
-            return {"plain": False, "width": rgb.width, "height": rgb.height}, out.getvalue()
+            said = {"plain": False, "width": rgb.width, "height": rgb.height}
+            return said | _looks(rgb, hash_size), out.getvalue()
     except PictureError as error:
         return {"reason": error.reason, "detail": str(error)}, b""
     except MemoryError:
@@ -149,6 +155,14 @@ def make_plain(data: bytes, max_pixels: int, as_it_is: bool = True) -> tuple[dic
         what = "not a picture that can be read" if stage == "not_a_picture" else "the picture breaks off or is damaged"
         detail = f"{what} ({first_line(error)})"
     return {"reason": stage, "detail": detail}, b""
+
+
+def _looks(image: Image.Image, hash_size: int) -> dict[str, str]:
+    if not hash_size:
+        return {}
+    import imagehash
+
+    return {"hash": str(imagehash.dhash(image, hash_size))}
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

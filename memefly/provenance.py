@@ -44,7 +44,7 @@ def git_commit() -> str:
 
 
 def code_digest(*paths: str) -> str:
-    """SHA-256 over source files and folders of them; a path begins with the name of its package.
+    """SHA-256 over source files and folders of them, with their word lists; a path begins with the name of its package.
 
     TFX's cache knows a component by its name and parameters, and would hand out what older code made; a component
     that takes this as a parameter runs again when its code has changed. Raises `FileNotFoundError`.
@@ -56,15 +56,15 @@ def code_digest(*paths: str) -> str:
         file = home / inside
         if not file.exists():  # moved, and a digest of nothing never changes
             raise FileNotFoundError(f"{file}: no such source file or folder")
-        for source in [file] if file.is_file() else sorted(file.rglob("*.py")):
+        for source in [file] if file.is_file() else sorted((*file.rglob("*.py"), *file.rglob("*.txt"))):
             content.update(source.relative_to(home.parent).as_posix().encode() + b"\0" + source.read_bytes())
     return content.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of what results depend on."""
+def versions(*names: str) -> dict[str, str]:
+    """Installed versions of what results depend on, or of these."""
     found = {}
-    for name in _VERSIONS:
+    for name in names or _VERSIONS:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

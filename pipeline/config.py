@@ -17,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from components.caption_metrics.names import PLAIN, SCORES, SLICES
 from memefly import images, textfile
+from memefly.cleaning import Cleaning
+from memefly.cleaning.config import DEFAULT, KINDS
 from memefly.decoding import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError, in_our_words
 from memefly.networks import NetworkConfig
+from memefly.safety import SafetyConfig
 from memefly.schemas import SCHEMAS
 from memefly.spelling import Spelling
 from memefly.training import TrainingConfig
@@ -62,6 +65,10 @@ class DataConfig(_Section):
     splits: SplitShares = SplitShares()
     max_pixels: int = Field(images.MAX_PIXELS, ge=1, description="pictures above it are quarantined, not decoded")
     max_quarantined: float = Field(0.1, ge=0, le=1, description="share of bad records that stops a run")
+    cleaning: Cleaning = Field(
+        Cleaning.model_validate(DEFAULT),
+        description="steps over captions, in order; memefly/cleaning/config.py has all",
+    )
     schema_file: str = Field(str(DEFAULT_SCHEMA), alias="schema", description="tf.metadata schema of the Examples")
 
 
@@ -138,6 +145,7 @@ class PipelineConfig(_Section):
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     decoding: DecodingConfig = DecodingConfig()
+    safety: SafetyConfig = SafetyConfig()
     gate: GateConfig = GateConfig.model_validate({})
     serving: ServingConfig = ServingConfig()
     report: ReportConfig = ReportConfig()
@@ -230,6 +238,9 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         section: Any = PipelineConfig
         for part in problem["loc"][:-1]:
+            if section is Cleaning:  # a list of steps: the place, then the name of the step
+                section = KINDS.get(part, Cleaning)
+                continue
             # A section's key, or one of a mapping to sections, such as gate.slices.
             section = (
                 section.model_fields[part].annotation if hasattr(section, "model_fields") else get_args(section)[1]

@@ -64,6 +64,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         shares=config.data.splits.model_dump(),
         max_pixels=config.data.max_pixels,
         max_quarantined=config.data.max_quarantined,
+        cleaning=config.data.cleaning.with_safety(config.safety),
     )
 
     # What the captions look like. Bytes of pictures have no statistics worth their time.

@@ -48,6 +48,12 @@ class RunSummary:
         return asdict(self)
 
 
+def _told(row: dict) -> str:
+    """What a step of cleaning did; nothing where it did nothing."""
+    done = [f"{row[what]} {what}" for what in ("changed", "dropped") if row[what]]
+    return f"{row['step']} {', '.join(done)}" if done else ""
+
+
 def describe(summary: RunSummary, root: str | Path) -> list[str]:
     """What came of a run, for people."""
     folder = Path(root) / "runs" / summary.run_id
@@ -68,6 +74,8 @@ def describe(summary: RunSummary, root: str | Path) -> list[str]:
     elif summary.judged and not summary.blessed:
         lines.append("NOT blessed, nothing pushed:")
         lines += [f"  - {reason}" for reason in summary.gate]
+    if cleaned := [line for row in summary.data.get("cleaning", []) if (line := _told(row))]:
+        lines.append(f"cleaning:        {'; '.join(cleaned)}")
     lines.append(f"report:          {folder / report.REPORT}")
     lines.append(f"summary:         {folder / SUMMARY}")
     if summary.data.get("quarantined") or summary.data.get("quarantined_captions"):

@@ -13,8 +13,12 @@ from tfx.types import artifact, channel, component_spec, standard_artifacts
 
 from components.caption_example_gen import executor
 from memefly import images
+from memefly.cleaning import Cleaning
 from memefly.datasets import records
-from memefly.provenance import code_digest
+from memefly.provenance import code_digest, versions
+
+# What cleaning says with other versions of them may be something else.
+_LIBRARIES = ("ftfy", "py3langid", "datasketch", "ImageHash", "phonenumbers", "confusable-homoglyphs")
 
 
 class Quarantine(artifact.Artifact):
@@ -32,6 +36,7 @@ class CaptionExampleGenSpec(component_spec.ComponentSpec):
         "shares": component_spec.ExecutionParameter(type=str),
         "max_pixels": component_spec.ExecutionParameter(type=int),
         "max_quarantined": component_spec.ExecutionParameter(type=float),
+        "cleaning": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict = {}
     OUTPUTS = {
@@ -52,22 +57,31 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
         shares: Mapping[str, float],
         max_pixels: int = images.MAX_PIXELS,
         max_quarantined: float = 0.1,
+        cleaning: Cleaning | None = None,
         fingerprint: str | None = None,
     ):
         """`shares` are relative sizes of the splits, for pictures whose split the data set does not name; more than
-        the share `max_quarantined` of bad records fails the component. `fingerprint` changes with what the data set
-        holds; it is to be given where `data` is a name that cannot be read yet."""
+        the share `max_quarantined` of bad records fails the component; `cleaning` is what is done to captions.
+        `fingerprint` changes with what the data set holds; it is to be given where `data` is a name that cannot be read
+        yet."""
         super().__init__(
             CaptionExampleGenSpec(
                 data=data,
                 fingerprint=fingerprint or records.fingerprint(data),
-                code=code_digest(
-                    *("components/caption_example_gen", "memefly/datasets/records.py", "memefly/images.py"),
-                    "memefly/schemas/dataset.schema.json",
+                code=" ".join(
+                    [
+                        code_digest(
+                            *("components/caption_example_gen", "memefly/cleaning", "memefly/safety"),
+                            *("memefly/datasets/records.py", "memefly/images.py"),
+                            "memefly/schemas/dataset.schema.json",
+                        ),
+                        *(f"{name} {version}" for name, version in versions(*_LIBRARIES).items()),
+                    ]
                 ),
                 shares=json.dumps(dict(shares)),
                 max_pixels=max_pixels,
                 max_quarantined=max_quarantined,
+                cleaning=(cleaning or Cleaning(())).model_dump_json(),
                 examples=channel.Channel(type=standard_artifacts.Examples),
                 quarantine=channel.Channel(type=Quarantine),
             )

@@ -2,14 +2,19 @@
 
 Pictures meet by their digest, not by their path: the same file under two names is one Example with the captions of
 both. Only digests and captions are shuffled; the pixels are read where their Example is written.
+
+Captions are cleaned on the way (`memefly.cleaning`): each goes through the steps once, where its line is read; what
+compares captions of a picture waits until all of them have met, and what compares pictures until all have been seen.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import apache_beam as beam
 import tensorflow as tf
@@ -18,21 +23,37 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.caption_example_gen.tally import Shown, Tally
 from memefly import images, text, textfile
+from memefly.cleaning import Cleaning
+from memefly.cleaning.captions import near_duplicates
+from memefly.cleaning.config import Duplicates, NearDuplicates, Pictures
+from memefly.cleaning.pictures import HASH_SIZE, Seen, Verdict, honest
 from memefly.datasets import records
 from memefly.datasets.records import quarantined
 from memefly.errors import PictureError, QuarantineError
 
 QUARANTINE = "quarantine.jsonl"
-SUMMARY = "summary.json"
-_BAD, _TEST = "bad", "test"
+SUMMARY, TALLY = "summary.json", "tally.jsonl"
+_BAD, _TEST, _CHANGES = "bad", "test", "changes"
+CLEANED = "cleaned"  # why a record is in the quarantine of which cleaning left nothing
+_JUDGED_FIRST = ("eval", "val", "train")
+
+
+class Found(NamedTuple):
+    """A record whose picture can be used: `plain` as it is, and with the hash of how it looks, if that is wanted."""
+
+    record: records.Record
+    plain: bool
+    looks: int | None
 
 
 class Identify(beam.DoFn):
-    """Line to (image_id, record), or to the quarantine."""
+    """Line to (image_id, `Found`), or to the quarantine; what cleaning did to its captions to the tally."""
 
-    def __init__(self, data: str, max_pixels: int):
-        self._data, self._max_pixels = data, max_pixels
+    def __init__(self, data: str, max_pixels: int, cleaning: Cleaning):
+        self._data, self._max_pixels, self._cleaning = data, max_pixels, cleaning
+        self._hash_size = HASH_SIZE if cleaning.step(Pictures) else 0
 
     def process(self, line: records.Line):
         source = f"{records.CAPTIONS_FILE}:{line.number}"
@@ -45,23 +66,68 @@ class Identify(beam.DoFn):
         except (records.RecordError, PictureError) as error:
             yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, error.reason, str(error)))
             return
+        try:
+            picture = images.canonical(content, self._max_pixels, self._hash_size)
+        except PictureError as error:
+            entry = quarantined(record.image, record.line, error.reason, f"{record.image}: {error}")
+            yield beam.pvalue.TaggedOutput(_BAD, entry)
+            return
         for caption in record.dropped:
             entry = quarantined(source, line.number, "no_words", f"caption {caption!r} has no word in it", "caption")
             yield beam.pvalue.TaggedOutput(_BAD, entry)
-        yield hashlib.sha256(content).hexdigest(), record
+        kept: dict[str, None] = {}
+        for caption in record.captions:
+            cleaned = self._cleaning.clean(caption)
+            shown = Shown(line.number, caption, cleaned.caption, cleaned.why)
+            yield from ((beam.pvalue.TaggedOutput(_CHANGES, ((step, "changed"), shown))) for step in cleaned.changed)
+            if cleaned.dropped:
+                yield from _dropped(self._cleaning, cleaned.dropped, source, shown)
+            else:
+                kept[cleaned.caption] = None
+        if kept:
+            record = dataclasses.replace(record, captions=tuple(kept), dropped=())
+            yield picture.image_id, Found(record, picture.plain, picture.hash)
+        else:
+            detail = f"line {line.number}: cleaning left none of its captions"
+            yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, CLEANED, detail))
+
+
+def _dropped(cleaning: Cleaning, step: str, source: str, shown: Shown) -> Iterator[beam.pvalue.TaggedOutput]:
+    """A caption that a step dropped, to the quarantine and to the tally; its words only where the step may tell."""
+    if not next(one.tells for one in cleaning if one.step == step):
+        shown = shown._replace(before="")
+    detail = f"caption {shown.before!r}: {shown.why}" if shown.before else f"a caption: {shown.why}"
+    yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, shown.line, step, detail, "caption"))
+    yield beam.pvalue.TaggedOutput(_CHANGES, ((step, "dropped"), shown))
+
+
+def look_over(pictures: Iterable[tuple[str, Found]], shares: Mapping[str, float], distance: int) -> dict[str, Verdict]:
+    """What is to be done so that no two pictures that look alike are on two sides."""
+    seen: dict[str, Seen] = {}
+    for image_id, found in pictures:
+        splits = seen[image_id].splits if image_id in seen else frozenset()
+        splits |= {found.record.split} if found.record.split else frozenset()
+        seen[image_id] = Seen(found.looks or 0, splits)
+    return honest(seen, distance, lambda image_id: records.split_of(image_id, shares))
 
 
 class MakeExamples(beam.DoFn):
     """All records of one picture to an Example a split, or to the quarantine."""
 
-    def __init__(self, data: str, shares: dict[str, float], max_pixels: int):
-        self._data, self._shares, self._max_pixels = data, shares, max_pixels
+    def __init__(self, data: str, shares: dict[str, float], max_pixels: int, cleaning: Cleaning):
+        self._data, self._shares, self._max_pixels, self._cleaning = data, shares, max_pixels, cleaning
 
-    def process(self, element: tuple[str, Iterable[records.Record]]):
-        image_id, group = element[0], sorted(element[1], key=lambda r: r.line)
+    def process(self, element: tuple[str, Iterable[Found]], verdicts: dict[str, Verdict] | None = None):
+        image_id, found = element[0], sorted(element[1], key=lambda one: one.record.line)
+        group = [one.record for one in found]
         first = group[0]
+        verdict = (verdicts or {}).get(image_id)
+        if verdict:
+            yield from self._tell(verdict, group)
+            if not verdict.split:
+                return
         try:
-            picture = images.read(Path(self._data) / first.image, self._max_pixels)
+            data = self._read(image_id, first.image, found[0].plain)
         except PictureError as error:
             for record in group:
                 entry = quarantined(record.image, record.line, error.reason, f"{record.image}: {error}")
@@ -69,25 +135,62 @@ class MakeExamples(beam.DoFn):
             return
         # A record that names no split goes where the picture already is, else where its hash says.
         home = next((r.split for r in group if r.split), None) or records.split_of(image_id, self._shares)
-        sides: dict[str, dict[str, None]] = {}
+        home = verdict.split if verdict else home
+        sides: dict[str, dict[str, int]] = {}  # captions by split, with their lines
         owner: dict[tuple[str, ...], str] = {}
         for record in group:
             split = record.split or home
             kept = 0
             for caption in record.captions:
                 words = tuple(text.tokenize(caption))
-                if owner.setdefault(words, split) == split:
-                    sides.setdefault(split, {})[caption] = None
-                    kept += 1
-                else:
+                new = words not in owner
+                if owner.setdefault(words, split) != split:
                     detail = f"caption {caption!r} of the same picture is in {owner[words]} already"
                     entry = quarantined(record.image, record.line, "split_conflict", detail, "caption")
                     yield beam.pvalue.TaggedOutput(_BAD, entry)
+                    continue
+                kept += 1
+                if new or not self._cleaning.step(Duplicates):
+                    sides.setdefault(split, {}).setdefault(caption, record.line)
+                elif caption not in sides[split]:
+                    shown = Shown(record.line, caption, "", "another has the same words")
+                    yield from _dropped(self._cleaning, "duplicates", record.image, shown)
             if not kept:
                 detail = f"every caption of {record.image} is on another side already"
                 yield beam.pvalue.TaggedOutput(_BAD, quarantined(record.image, record.line, "split_conflict", detail))
+        if step := self._cleaning.step(NearDuplicates):
+            yield from self._near(step, sides, first.image)
         for split, captions in sides.items():
-            yield split, example(image_id, picture.data, list(captions), first.group, first.image)
+            yield split, example(image_id, data, list(captions), first.group, first.image)
+
+    def _read(self, image_id: str, image: str, plain: bool) -> bytes:
+        """A picture again, which has been checked: raises `PictureError` where it is another one by now."""
+        content = images.read_file(Path(self._data) / image, self._max_pixels)
+        if hashlib.sha256(content).hexdigest() != image_id:
+            raise PictureError("missing_picture", "it was changed while it was read")
+        return content if plain else images.canonical(content, self._max_pixels).data
+
+    def _near(self, step: NearDuplicates, sides: dict[str, dict[str, int]], image: str):
+        """Takes captions that are nearly another's out of `sides`; that of the side that is judged on stays."""
+        all_ = [(split, caption) for split in _JUDGED_FIRST for caption in sides.get(split, {})]
+        for place, other in near_duplicates([caption for _, caption in all_], step.similarity).items():
+            (split, caption), (side, like) = all_[place], all_[other]
+            if len(sides[split]) == 1:  # what is left of a side; a split must not lose a picture for it
+                continue
+            shown = Shown(sides[split].pop(caption), caption, "", f"like {like!r} in {side}")
+            yield from _dropped(self._cleaning, step.step, image, shown)
+
+    def _tell(self, verdict: Verdict, group: list[records.Record]):
+        for record in group:
+            if verdict.split:
+                shown = Shown(record.line, record.image, verdict.split, f"goes where {verdict.like[:12]} is")
+                yield beam.pvalue.TaggedOutput(_CHANGES, (("pictures", "changed"), shown))
+                continue
+            detail = f"{record.image} looks like another picture ({verdict.like[:12]}) on a side that is judged on"
+            yield beam.pvalue.TaggedOutput(_BAD, quarantined(record.image, record.line, CLEANED, detail))
+            yield beam.pvalue.TaggedOutput(
+                _CHANGES, (("pictures", "dropped"), Shown(record.line, record.image, "", ""))
+            )
 
 
 def example(image_id: str, image: bytes, captions: list[str], group: str, source: str) -> bytes:
@@ -113,23 +216,36 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
         data, shares = exec_properties["data"], json.loads(exec_properties["shares"])
-        lines = list(records.read_lines(data))
+        max_pixels, cleaning = exec_properties["max_pixels"], Cleaning.model_validate_json(exec_properties["cleaning"])
+        records.captions_file(data)  # a clear error, before Beam wraps it
 
         folder = Path(quarantine.uri)
         folder.mkdir(parents=True, exist_ok=True)
         with self._make_beam_pipeline() as pipeline:
-            identified = (
+            lines = (
                 pipeline
-                | "Lines" >> beam.Create(lines)
+                | "Data" >> beam.Create([data])
+                | "Lines" >> beam.FlatMap(records.read_lines)
                 | "Spread" >> beam.Reshuffle()
-                | "Identify"
-                >> beam.ParDo(Identify(data, exec_properties["max_pixels"])).with_outputs(_BAD, _TEST, main="good")
             )
+            identified = lines | "Identify" >> beam.ParDo(Identify(data, max_pixels, cleaning)).with_outputs(
+                _BAD, _TEST, _CHANGES, main="good"
+            )
+            verdicts = []
+            if step := cleaning.step(Pictures):
+                looked_over = (
+                    identified.good
+                    | "AllPictures" >> beam.combiners.ToList()
+                    | "LookOver" >> beam.Map(look_over, shares, step.distance)
+                )
+                verdicts = [beam.pvalue.AsSingleton(looked_over)]
             made = (
                 identified.good
                 | "Meet" >> beam.GroupByKey()
                 | "MakeExamples"
-                >> beam.ParDo(MakeExamples(data, shares, exec_properties["max_pixels"])).with_outputs(_BAD, main="good")
+                >> beam.ParDo(MakeExamples(data, shares, max_pixels, cleaning), *verdicts).with_outputs(
+                    _BAD, _CHANGES, main="good"
+                )
             )
             for split in records.SPLITS:
                 (
@@ -157,31 +273,60 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "WriteBad" >> beam.io.WriteToText(str(folder / QUARANTINE), shard_name_template="")
             )
             (
+                (identified[_CHANGES], made[_CHANGES])
+                | "AllChanges" >> beam.Flatten()
+                | "Tally" >> beam.CombinePerKey(Tally())
+                | "TallyToJson" >> beam.Map(textfile.to_json)
+                | "WriteTally" >> beam.io.WriteToText(str(folder / TALLY), shard_name_template="")
+            )
+            (
+                lines
+                | "CountLines" >> beam.combiners.Count.Globally()
+                | "WriteLines" >> beam.io.WriteToText(str(folder / "count-lines"), shard_name_template="")
+            )
+            (
                 identified[_TEST]
                 | "CountTest" >> beam.combiners.Count.Globally()
                 | "WriteTest" >> beam.io.WriteToText(str(folder / "count-test"), shard_name_template="")
             )
-        self._finish(folder, len(lines), exec_properties["max_quarantined"])
+        self._finish(folder, cleaning, exec_properties["max_quarantined"])
         examples.split_names = artifact_utils.encode_split_names(list(records.SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
-    def _finish(self, folder: Path, lines: int, allowed: float) -> None:
+    def _finish(self, folder: Path, cleaning: Cleaning, allowed: float) -> None:
         """Counts into `summary.json`; the quarantine in line order."""
         entries = sorted(_json_lines(folder / QUARANTINE), key=lambda e: (e["line"], e["what"], e["detail"]))
         (folder / QUARANTINE).write_text("".join(textfile.to_json(entry) + "\n" for entry in entries), encoding="utf-8")
         sides = {split: json.loads((folder / f"count-{split}").read_text()) for split in records.SPLITS}
-        bad = [entry for entry in entries if entry["what"] == "record"]
+        records_ = [entry for entry in entries if entry["what"] == "record"]
+        bad = [entry for entry in records_ if entry["reason"] != CLEANED]  # which was asked for
+        lines = int((folder / "count-lines").read_text())
         summary = {
             "images": sum(images for images, _ in sides.values()),
             "captions": sum(captions for _, captions in sides.values()),
-            "quarantined": len(bad),
-            "quarantined_captions": len(entries) - len(bad),
+            "quarantined": len(records_),
+            "quarantined_captions": len(entries) - len(records_),
             "left_for_test": int((folder / "count-test").read_text()),
+            "cleaning": _table(cleaning, _json_lines(folder / TALLY)),
             "splits": {split: {"images": images, "captions": captions} for split, (images, captions) in sides.items()},
         }
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if len(bad) > allowed * lines:
             raise QuarantineError(bad, lines, allowed)
+
+
+def _table(cleaning: Cleaning, tallies: Iterable) -> list[dict]:
+    """By step, in order: what it changed and dropped, with a few examples, and why it dropped what it dropped."""
+    nothing = {"number": 0, "why": {}, "examples": []}
+    found = {tuple(key): tally for key, tally in tallies}
+    table = []
+    for step in cleaning:
+        changed, dropped = (found.get((step.step, what), nothing) for what in ("changed", "dropped"))
+        row = {"step": step.step, "changed": changed["number"], "dropped": dropped["number"]}
+        row["examples"] = [one for one in changed["examples"] + dropped["examples"] if one[0]]
+        row["why"] = {} if step.tells else dropped["why"]
+        table.append(row)
+    return table
 
 
 def _count_captions(element: tuple[str, bytes]) -> tuple[int, int]:

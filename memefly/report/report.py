@@ -20,7 +20,13 @@ REPORT = "report.html"
 _QUARANTINED = 100  # shown at most
 # What a summary lacks where a run ended early, or was of an older memefly.
 _EMPTY: dict[str, Any] = {"intervals": {}, "changes": {}, "slices": [], "decisions": []}
-_EMPTY_DATA: dict[str, Any] = {"splits": {}, "statistics": {}, "quarantined": 0, "quarantined_captions": 0}
+_EMPTY_DATA: dict[str, Any] = {
+    "splits": {},
+    "statistics": {},
+    "quarantined": 0,
+    "quarantined_captions": 0,
+    "cleaning": [],
+}
 _METRICS = {
     "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
     "constant_bleu4": "BLEU-4 of the best constant caption", "bleu4_gain": "gain over it",
