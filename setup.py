@@ -46,6 +46,7 @@ LIBRARY = [
     "jinja2>=3.1",
     "regex>=2023.12",
     "tqdm>=4.66",
+    *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
     "ai-edge-litert>=2.1,<3",  # its kernels use VNNI; the TensorFlow Lite inside TensorFlow 2.16 takes twice as long
 ]
 EXTRAS = {
@@ -60,7 +61,6 @@ EXTRAS = {
         ),  # downloads, and whether W&B's server is there; W&B brings the first too
         *("ijson>=3.3", "pyarrow>=10"),  # importers; TFX holds the second to the one that it was built with
         *("ftfy>=6.3", "py3langid>=0.2.2", "datasketch>=1.6.5", "ImageHash>=4.3.1"),  # steps of cleaning
-        *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
     ],
     "serving": [
         *by_lane(SERVING_API),

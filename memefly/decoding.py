@@ -14,7 +14,8 @@ power `length_penalty`: 0 is the plain sum, which favours short captions, 1 the 
 place in the beam and compete there with the growing ones by that score.
 
 Always: every caption ends in `</s>` within `max_length`, and never says `<pad>`, `<s>` or `<unk>`. If wanted: no n-gram
-twice (Paulus et al., 1705.04304), a least number of words, no article or preposition at the end.
+twice (Paulus et al., 1705.04304), a least number of words, no article or preposition at the end, no word and no phrase
+that is blocked (`memefly.safety.constraint`).
 
 Every knob may also come as a tensor (B,) in `overrides`, one value a picture, which is how the SavedModel's `decode`
 signature works; a knob that is off in the configuration and not overridden costs nothing.
@@ -27,11 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memefly.metrics.form import DANGLING
 from memefly.networks import Network
+from memefly.safety.constraint import Blocked
 from memefly.spelling import BREAK
 from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
 
@@ -101,13 +104,15 @@ def decode(
     features: tf.Tensor,
     config: DecodingConfig,
     dangling: Sequence[int] = (),
+    blocked: Blocked | None = None,
     *,
     overrides: Mapping[str, tf.Tensor] | None = None,
     with_alphas: bool = False,
 ) -> Decoded:
     """Standardised features float32 (B, h, w, D) to K captions each. Graph op.
 
-    `dangling`: ids that may not come last, unless the configuration allows it. `overrides`: knobs as tensors (B,) of
+    `dangling`: ids that may not come last, unless the configuration allows it. `blocked`: what no caption may say,
+    whatever the knobs are. `overrides`: knobs as tensors (B,) of
     the types in `KNOBS`; K is then the largest `beam`, and T stays the configuration's, which bounds `max_length`.
     """
     memory, state = network.encode(features)
@@ -122,7 +127,9 @@ def decode(
     t = tf.reshape(tf.range(T), [T, 1, 1, 1])
     end = tf.one_hot(END_ID, V)  # (V,)
     last_word = tf.reduce_max(tf.one_hot(list(dangling), V), axis=0) if len(dangling) and not config.dangling else None
-    forbidden = tf.reduce_sum(tf.one_hot([PAD_ID, START_ID, UNKNOWN_ID], V), axis=0)
+    never = [PAD_ID, START_ID, UNKNOWN_ID, *(blocked.words if blocked else ())]
+    forbidden = tf.reduce_sum(tf.one_hot(never, V), axis=0)
+    phrases = _Phrases(blocked) if blocked and blocked.has_phrases else None
     forbidden += _cast(t < knobs.block("min_length")) * end
     if last_word is not None:
         forbidden = tf.maximum(forbidden, _cast(tf.equal(t, last_step[..., tf.newaxis] - 1)) * last_word)
@@ -144,6 +151,7 @@ def decode(
         tf.zeros([B, K], tf.bool),  # finished
         tf.fill([B, K, T], PAD_ID),  # tokens
         tf.zeros([B, K, T if with_alphas else 0, network.positions]),  # alphas
+        tf.zeros([B, K], tf.int32),  # where a hypothesis is in blocked phrases
     )
     width = K if isinstance(K, int) else None
     shapes = (
@@ -152,13 +160,14 @@ def decode(
         *[tf.TensorShape([None, width])] * 4,
         tf.TensorShape([None, width, T]),
         tf.TensorShape([None, width, None, network.positions]),
+        tf.TensorShape([None, width]),
     )
     uniform = _uniform(knobs, B, K, T) if knobs.may_sample else None  # (B, K, T)
 
-    def unfinished(t, state, last, log_probs, lengths, finished, tokens, alphas):
+    def unfinished(t, state, last, log_probs, lengths, finished, tokens, alphas, begun):
         return (t < T) & ~tf.reduce_all(finished)
 
-    def extend(t, state, last, log_probs, lengths, finished, tokens, alphas):
+    def extend(t, state, last, log_probs, lengths, finished, tokens, alphas, begun):
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
         step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
         if last_word is not None:
@@ -166,6 +175,8 @@ def decode(
         if knobs.on("block_ngram"):
             longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
             step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), longest)
+        if phrases:
+            step += phrases.forbidden(begun)
         step = tf.where(finished[:, :, tf.newaxis], only_pad, step)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(~finished, tf.int32)  # (B, K)
@@ -191,16 +202,37 @@ def decode(
             alpha = tf.where(was_finished[:, :, tf.newaxis], 0.0, alpha)
             alphas = tf.gather(alphas, parent, batch_dims=1)
             alphas = tf.where(here[:, tf.newaxis], alpha[:, :, tf.newaxis], alphas)
-        return t + 1, state, token, log_probs, lengths, was_finished | (token == END_ID), tokens, alphas
+        if phrases:
+            begun = phrases.after(tf.gather(begun, parent, batch_dims=1), token)
+        return t + 1, state, token, log_probs, lengths, was_finished | (token == END_ID), tokens, alphas, begun
 
     # A finished hypothesis' last token is padding; feeding it on is harmless, what follows is only padding again.
-    _, _, _, log_probs, lengths, _, tokens, alphas = tf.while_loop(
+    _, _, _, log_probs, lengths, _, tokens, alphas, _ = tf.while_loop(
         unfinished, extend, loop, shape_invariants=shapes, maximum_iterations=T, parallel_iterations=1
     )
     scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
     return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
+
+
+class _Phrases:
+    """The automaton of blocked phrases in the graph; states are int32 (B, K)."""
+
+    def __init__(self, blocked: Blocked):
+        self._kinds = tf.constant(blocked.kinds)  # (V,)
+        self._follows = tf.constant(blocked.follows)  # (S, C)
+        # Rows of words would be faster to read and thousands of times larger.
+        self._forbidden = tf.constant(np.where(blocked.forbidden, _NEVER, 0.0).astype(np.float32))  # (S, C)
+
+    def forbidden(self, state: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities to add: (B, K, V)."""
+        return tf.gather(tf.gather(self._forbidden, state), self._kinds, axis=2)
+
+    def after(self, state: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
+        """(B, K), when the words int32 (B, K) have been said."""
+        kinds = tf.shape(self._follows)[1]
+        return tf.gather(tf.reshape(self._follows, [-1]), state * kinds + tf.gather(self._kinds, token))
 
 
 class _Knobs:

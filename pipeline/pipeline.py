@@ -45,7 +45,8 @@ METADATA = "metadata.sqlite"  # in a ROOT
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
     "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
-    "memefly/encoders", "memefly/images.py", "memefly/spelling.py", "memefly/text.py",
+    "memefly/exported/parts.py", "memefly/safety", "memefly/encoders", "memefly/images.py", "memefly/spelling.py",
+    "memefly/text.py",
 )  # fmt: skip
 _TRANSFORM_CODE = ("components/caption_transform", "memefly/spelling.py", "memefly/text.py")
 
@@ -111,7 +112,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         custom_config={
             **{
                 section: getattr(config, section).model_dump()
-                for section in ("devices", "encoder", "text", "network", "training", "decoding")
+                for section in ("devices", "encoder", "text", "network", "training", "decoding", "safety")
             },
             "splits": config.data.splits.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),

@@ -11,6 +11,7 @@ from memefly.decoding import DecodingConfig
 from memefly.encoders import EncoderConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.captioner import Captioner, export
+from memefly.exported.parts import blocked_by
 from memefly.networks import NetworkConfig
 
 WORDS = [
@@ -20,7 +21,7 @@ WORDS = [
 DECODING = DecodingConfig(beam=3, max_length=7)
 
 
-def make(folder: Path, encoder_path: Path, seed: int = 1) -> Captioner:
+def make(folder: Path, encoder_path: Path, seed: int = 1, safety: dict | None = None) -> Captioner:
     """`folder` gets the vocabulary."""
     vocabulary = folder / "captions"
     vocabulary.write_text("\n".join(WORDS) + "\n")
@@ -30,15 +31,17 @@ def make(folder: Path, encoder_path: Path, seed: int = 1) -> Captioner:
     network.words.kernel.assign(8 * network.words.kernel)
     rng = np.random.default_rng(0)
     mean, std = rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
-    return Captioner(encoder.graph, Standardizer(mean, std), network, vocabulary, DECODING)
+    blocked = blocked_by(safety, text.Vocabulary(WORDS))
+    return Captioner(encoder.graph, Standardizer(mean, std), network, vocabulary, DECODING, blocked)
 
 
-def write(captioner: Captioner, folder: Path) -> Path:
+def write(captioner: Captioner, folder: Path, safety: dict | None = None) -> Path:
     manifest = {
         "config": {
             "splits": {"train": 8, "val": 1, "eval": 1},
             "decoding": DECODING.model_dump(),
             "network": captioner.network.config.model_dump(),
+            "safety": safety or {},
         },
         "encoder": {"feature_shape": captioner.feature_shape, "image_size": captioner.image_size},
         "metrics": {},

@@ -7,6 +7,9 @@ import tensorflow as tf
 from memefly import networks
 from memefly.decoding import DecodingConfig, dangling_ids, decode
 from memefly.networks import NetworkConfig
+from memefly.safety.constraint import constrain
+from memefly.safety.words import WordLists
+from memefly.spelling import BREAK, spell
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, UNKNOWN_ID, Vocabulary
 
 SHAPE = (2, 2, 5)
@@ -291,3 +294,83 @@ def test_knobs_are_validated():
         DecodingConfig(min_length=24, max_length=24)
     with pytest.raises(ValueError, match="no such knobs of decoding"):
         decode(network(), features(), DecodingConfig(), overrides={"beams": tf.constant([1])})
+
+
+# --- what is blocked --------------------------------------------------------------------------------------------------
+
+LISTS = WordLists({"x": ["zorg", "walk in", "in the woods", "grr*", "kys"]}, allowed=["walk in peace"])
+SAID = ["walk", "in", "the", "woods", "z0rg", "zorg", "grrrrowl", "k", "y", "s", ",", "a", "walks", "W4lk".lower()]
+VOCABULARY = [*RESERVED_TOKENS, BREAK, *SAID]
+
+
+def test_the_automaton_knows_words_phrases_and_what_is_spelled_out():
+    blocked = constrain(VOCABULARY, LISTS)
+    assert [VOCABULARY[i] for i in blocked.words] == ["z0rg", "zorg", "grrrrowl"]
+
+    def ends_in_a_phrase(*words: str) -> bool:
+        state = 0
+        for word in words:
+            kind = blocked.kinds[VOCABULARY.index(word)]
+            if blocked.forbidden[state, kind]:
+                return True
+            state = blocked.follows[state, kind]
+        return False
+
+    for words in (
+        ("walk", "in"),
+        ("w4lk", BREAK, ",", "in"),
+        ("a", "in", "the", "woods"),
+        ("in", "in", "the", "woods"),
+    ):
+        assert ends_in_a_phrase(*words), words
+    assert ends_in_a_phrase("k", "y", "s") and ends_in_a_phrase("a", "k", "k", ",", "y", "s")
+    for words in (("walks", "in"), ("in", "walk"), ("in", "the", "a", "woods"), ("the", "woods"), ("k", "a", "y", "s")):
+        assert not ends_in_a_phrase(*words), words
+
+
+def test_nothing_to_block():
+    blocked = constrain([*RESERVED_TOKENS, "a", "b"], LISTS)
+    assert blocked.words == [] and not blocked.has_phrases
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"beam": 1},
+        {"beam": 4},
+        {"beam": 4, "groups": 2, "diversity": 1.0},
+        {"beam": 6, "temperature": 1.5, "seed": 3},
+        {"beam": 6, "temperature": 3.0, "top_k": 4},
+        {"beam": 6, "temperature": 2.0, "top_p": 0.5},
+    ],
+)
+@pytest.mark.parametrize("overridden", [False, True])
+def test_what_is_blocked_is_never_said(knobs, overridden):
+    """However much the network wants to, by the knobs of the configuration or by those of a request."""
+    blocked = constrain(VOCABULARY, LISTS)
+    found = {True: 0, False: 0}
+    for seed in range(4):
+        net = network(len(VOCABULARY), seed, sharpness=2.0)
+        config = DecodingConfig(max_length=12, block_ngram=0, **({} if overridden else knobs))
+        overrides = {
+            name: tf.fill([5], tf.constant(value, tf.int32 if isinstance(value, int) else tf.float32))
+            for name, value in knobs.items()
+        }
+        for block in (True, False):
+            decoded = decode(
+                net, features(), config, (), blocked if block else None, overrides=overrides if overridden else None
+            )
+            for tokens, score in zip(decoded.tokens.numpy().reshape(-1, 12), decoded.scores.numpy().reshape(-1)):
+                words = [VOCABULARY[i] for i in tokens if i > UNKNOWN_ID]
+                found[block] += score > -1e6 and bool(LISTS.find(spell(words)))
+    assert found[True] == 0 and found[False] > 0, "without the lists it would have been said"
+
+
+def test_what_is_not_blocked_is_said_as_before():
+    net = network(20)
+    blocked = constrain(
+        [*RESERVED_TOKENS, *(chr(ord("a") + i) * 2 for i in range(16))], WordLists({"x": ["nothing of it"]})
+    )
+    plain, same = (decode(net, features(), DecodingConfig(max_length=9), (), b) for b in (None, blocked))
+    np.testing.assert_array_equal(plain.tokens, same.tokens)
+    np.testing.assert_array_equal(plain.scores, same.scores)

@@ -19,7 +19,9 @@ from memefly.decoding import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.exported.captioner import Captioner, export
+from memefly.exported.parts import blocked_by
 from memefly.networks import NetworkConfig
+from memefly.safety import SafetyConfig
 from memefly.training import TrainingConfig, TrainingResult, train
 from memefly.training.distribution import barrier, make_strategy
 
@@ -72,13 +74,15 @@ def train_and_export(fn_args) -> None:
             "image_size": encoder.image_size,
             "feature_shape": encoder.feature_shape,
         },
-        "config": {k: config[k] for k in ("splits", "text", "network", "training", "decoding")},
+        "config": {k: config[k] for k in ("splits", "text", "network", "training", "decoding", "safety")},
+        "safety": {"digest": SafetyConfig(**config["safety"]).lists().digest},
         "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
         "versions": provenance.versions(),
     }
     decoding = DecodingConfig(**config["decoding"])
-    captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding)
+    blocked = blocked_by(config["safety"], data.vocabulary)
+    captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding, blocked)
     export(captioner, fn_args.serving_model_dir, manifest)
     barrier(strategy)
 

@@ -16,6 +16,7 @@ from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
 from memefly.exported.warmup import warmup_pictures, write_warmup
 from memefly.networks import Network
+from memefly.safety.constraint import Blocked
 
 NO_SCORE = -1e9  # of a place that holds no caption
 NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
@@ -37,12 +38,14 @@ class Captioner(tf.Module):
         network: Network,
         vocabulary_file: str | Path,
         decoding: DecodingConfig,
+        blocked: Blocked | None = None,
     ):
         super().__init__(name="captioner")
         self.encoder_state = encoder.weights
         self.standardizer, self.network = standardizer, network
         self._decoding = decoding
         self.image_size, self.feature_shape = tuple(encoder.input_shape[1:3]), tuple(encoder.output_shape[1:])
+        self._blocked = blocked
         self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
         # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `reduced` makes small.
         self.encode = encoder.function
@@ -67,7 +70,10 @@ class Captioner(tf.Module):
 
     def _decode(self, image_bytes, **arguments):
         features, fit = self.features(image_bytes)
-        return decode(self.network, self.standardizer(features), self._decoding, self._dangling, **arguments), fit
+        decoded = decode(
+            self.network, self.standardizer(features), self._decoding, self._dangling, self._blocked, **arguments
+        )
+        return decoded, fit
 
     def _caption(self, image_bytes, overrides=None):
         decoded, fit = self._decode(image_bytes, overrides=overrides)

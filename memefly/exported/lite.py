@@ -37,6 +37,7 @@ from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import Caption, ExportedModel
 from memefly.exported.warmup import warmup_pictures
 from memefly.networks import Network
+from memefly.safety.constraint import Blocked
 
 ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
 _LEAST_CALIBRATION = 20
@@ -70,7 +71,8 @@ def convert(
     on_progress("decoder: weights to eight bits")
     decoding = DecodingConfig(**model.manifest["config"]["decoding"])
     shape = tuple(model.manifest["encoder"]["feature_shape"])
-    search = search_of(parts.network, parts.standardizer, decoding, dangling_ids(parts.vocabulary), shape)
+    dangling = dangling_ids(parts.vocabulary)
+    search = search_of(parts.network, parts.standardizer, decoding, dangling, shape, parts.blocked)
     (partial / DECODER).write_bytes(search)
     (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
     manifest = manifest_of_smaller(model.manifest, "int8") | {"calibration": len(calibration)}
@@ -96,13 +98,18 @@ def _encoder(model: ExportedModel, calibration: Sequence[bytes]) -> bytes:
 
 
 def search_of(
-    network: Network, standardizer: Standardizer, decoding: DecodingConfig, dangling, feature_shape: tuple[int, ...]
+    network: Network,
+    standardizer: Standardizer,
+    decoding: DecodingConfig,
+    dangling: Sequence[int],
+    feature_shape: tuple[int, ...],
+    blocked: Blocked | None = None,
 ) -> bytes:
     """The whole search as a flatbuffer: `features` float32 (1, h, w, D) to `tokens` int32 (1, K, T) and `scores`
-    float32 (1, K). `dangling` as in `decode`."""
+    float32 (1, K). `dangling` and `blocked` as in `decode`."""
 
     def search(features):
-        decoded = decode(network, standardizer(features), decoding, dangling)
+        decoded = decode(network, standardizer(features), decoding, dangling, blocked)
         return {"tokens": decoded.tokens, "scores": decoded.scores}
 
     signature = tf.TensorSpec([1, *feature_shape], tf.float32, name="features")

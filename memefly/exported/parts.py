@@ -16,6 +16,10 @@ from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported.manifest import MANIFEST, newest_version, read_manifest
 from memefly.networks import Network, NetworkConfig
+from memefly.safety import Safety, SafetyConfig
+from memefly.safety.constraint import Blocked, constrain
+
+_RESERVED = len(text.RESERVED_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Parts:
     network: Network
     standardizer: Standardizer
     vocabulary: text.Vocabulary
+    blocked: Blocked | None  # what it may not say
 
 
 def load_parts(folder: str | Path) -> Parts:
@@ -41,4 +46,16 @@ def load_parts(folder: str | Path) -> Parts:
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, tf.errors.OpError) as error:
         raise ModelError(f"the weights in {folder} are not those of its {MANIFEST}: {error}") from error
-    return Parts(network, standardizer, vocabulary)
+    return Parts(network, standardizer, vocabulary, blocked_by(manifest["config"].get("safety"), vocabulary))
+
+
+def blocked_by(safety: dict | None, vocabulary: text.Vocabulary) -> Blocked | None:
+    """What a model of this vocabulary may not say, by the section `safety` of its configuration; None where it may say
+    anything."""
+    config = SafetyConfig(**(safety or {}))
+    if not config.is_on:
+        return None
+    blocked = constrain(vocabulary.words, config.lists())
+    # A word can be an address or a number too; a scorer judges texts, and no words.
+    judge = Safety(config.model_copy(update={"scorer": ""})).judge
+    return blocked._replace(words=[i for i, word in enumerate(vocabulary.words) if i >= _RESERVED and judge(word)])

@@ -130,6 +130,7 @@ def _to_bfloat16(model: ExportedModel, folder: Path) -> None:
         parts.network,
         next((model.folder / "assets").iterdir()),
         DecodingConfig(**model.manifest["config"]["decoding"]),
+        parts.blocked,
     )
     export(small, folder, manifest_of_smaller(model.manifest, "bf16"))
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from memefly.safety.words import WordLists
+
 LISTED = ("hate", "sexual", "self_harm", "profanity")  # a word list each
 PERSONAL, BLOCKED, SCORED = "personal", "blocked", "scored"
 CATEGORIES = (*LISTED, PERSONAL)
@@ -26,6 +28,10 @@ class SafetyConfig(BaseModel):
         "", description="MODULE:FUNCTION, of a text to a number from 0 to 1; what scores at least `threshold` goes"
     )
     threshold: float = Field(0.5, gt=0, le=1)
+
+    def lists(self) -> WordLists:
+        """The words and phrases that are not to be said."""
+        return WordLists.kept([name for name in LISTED if name in self.categories], self.block, self.allow)
 
     @property
     def is_on(self) -> bool:

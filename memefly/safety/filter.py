@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from memefly.errors import ConfigError
 from memefly.safety import personal
-from memefly.safety.config import LISTED, PERSONAL, SCORED, SafetyConfig
-from memefly.safety.words import WordLists
+from memefly.safety.config import PERSONAL, SCORED, SafetyConfig
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Safety:
 
     def __init__(self, config: SafetyConfig):
         self.config = config
-        self.lists = WordLists.kept([name for name in LISTED if name in config.categories], config.block, config.allow)
+        self.lists = config.lists()
         self._personal = PERSONAL in config.categories
         self._score = _scorer(config.scorer) if config.scorer else None
 

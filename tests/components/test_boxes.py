@@ -16,7 +16,7 @@ from memefly.text import RESERVED_TOKENS, Vocabulary
 CAPTIONS = (
     [
         ["One does not simply...", "walk, into Mordor! 😂"],
-        [" One  does not simply...", "", "\r\nwalk, into Mordor! 😂"],
+        [" ONE does  not simply...", "", "\r\nwalk, into Mordor! 😂"],
     ],
     [["Nobody", "me - at 3.5 o'clock?"], "nobody\nme - at 3.5 o'clock?"],
 )

@@ -1,5 +1,7 @@
 import shutil
+from collections import Counter
 
+import exported_model
 import numpy as np
 import pytest
 
@@ -67,6 +69,25 @@ def test_a_bad_picture_gets_an_error_of_its_own(small, pictures):
     assert out["caption"][0] == b"" and out["score"][0] < -1e6 and b"JPEG" in out["error"][0]
     assert out["caption"][1] == loading.load(small).predict(pictures[:1])["caption"][0] and out["error"][1] == b""
     assert loading.load(small).predict([])["captions"].shape == (0, 3)
+
+
+def test_what_is_blocked_is_said_by_no_form_of_a_model(small_encoder, pictures, tmp_path):
+    """The words and the phrase that it would say most; its int8 form keeps to the same lists."""
+    free = exported_model.make(tmp_path, small_encoder)
+    model = loading.load(exported_model.write(free, tmp_path / "free"))
+    said = [row[0].text for row in model.caption(pictures[:30])]
+    (favourite, _), *_ = Counter(word for caption in said for word in caption.split()).most_common()
+    pair = Counter(pair for caption in said for pair in zip(caption.split(), caption.split()[1:])).most_common()
+    first, second = next(pair for pair, _ in pair if favourite not in pair)
+    safety = {"block": [favourite, f"{first} {second}"]}
+    captioner = exported_model.make(tmp_path, small_encoder, safety=safety)
+    strict = loading.load(exported_model.write(captioner, tmp_path / "1", safety))
+    lite.convert(strict, tmp_path / "2", pictures[:30])
+    for one in (strict, loading.load(tmp_path / "2")):
+        texts = [caption.text for row in one.caption(pictures[:30]) for caption in row]
+        assert texts and not [t for t in texts if favourite in t.split() or f"{first} {second}" in t]
+    drawn = strict.caption(pictures[:10], temperature=2.0, beam=8, seed=5)
+    assert not [c.text for row in drawn for c in row if favourite in c.text.split() or f"{first} {second}" in c.text]
 
 
 def test_a_quarter_of_the_size(model, small):
