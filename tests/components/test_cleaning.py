@@ -87,7 +87,7 @@ def test_captions_are_cleaned_once_and_told_of(data, run_to, tmp_path, monkeypat
         "mojibake": (1, 0), "html": (1, 0), "control": (1, 0), "unicode": (0, 0), "urls": (2, 1), "length": (0, 1),
         "language": (0, 1), "safety": (0, 2), "duplicates": (0, 1), "near_duplicates": (0, 1), "pictures": (0, 1),
     }  # fmt: skip
-    assert table["html"]["examples"] == [["café &amp; cats", "café & cats", ""]]
+    assert table["html"]["examples"] == [["caf\u00c3\u00a9 &amp; cats", "café & cats", ""]]
     assert table["safety"]["examples"] == [] and table["safety"]["why"] == {"blocked: a word or phrase of the list": 2}
     run = tmp_path / "root" / "runs" / "latest"
     entries = [json.loads(line) for line in (run / "quarantine.jsonl").read_text().splitlines()]
