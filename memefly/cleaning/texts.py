@@ -16,7 +16,7 @@ import regex
 # Bare names, as of a shop on a sign, are what somebody said. A full stop at the end is the sentence's.
 _ADDRESS = regex.compile(
     r"""(?xi) (?<![\w@])
-    (?: (?:https?|ftp):// [^\s<>"']+ | www\. [^\s<>"']+ \. [^\s<>"']+ | (?:[a-z0-9-]+\.)+ [a-z]{2,12} / [^\s<>"']* )
+    (?: (?:https?|ftp):// [^\s<>"']+ | www\. [^\s<>"']+ \. [^\s<>"']+ | (?:[a-z0-9-]+\.)+ [a-z]{2,12} / \w [^\s<>"']* )
     (?<![.,;:!?)\]])"""
 )
 _TAG = regex.compile(
@@ -31,6 +31,7 @@ _JOINING = (
 _JOINER = regex.compile(
     rf"(?<=[{_JOINING}])[\u200c\u200d](?=[{_JOINING}])"
     r"|(?<=[\p{Extended_Pictographic}\ufe0f\U0001f3fb-\U0001f3ff])\u200d(?=\p{Extended_Pictographic})"
+    "|(?<=\U0001f3f4)[\U000e0020-\U000e007e]+\U000e007f"  # flags of England, Scotland and Wales
 )
 _FORMAT = regex.compile(r"[\p{Cc}\p{Cf}\p{Cn}\p{Co}\u2028\u2029\u115f\u1160\u3164\uffa0]+")
 _BLANKS = regex.compile(r"[\s\u00a0]+")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import regex
 
 _MAIL = regex.compile(
-    r"(?i)(?<![\w.+-])[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?(?:[a-z0-9-]+\s?(?:\.|\(dot\)|\[dot\]|\sdot\s)\s?)+[a-z]{2,12}\b"
+    r"(?i)(?<![\w.+-])[\w.+-]{1,64}@(?:[a-z0-9-]+\.)+[a-z]{2,12}\b"
+    r"|(?<![\w.+-])[\w.+-]{1,64}\s?[(\[]\s?at\s?[)\]]\s?[a-z0-9-]+\s?(?:\.|[(\[]\s?dot\s?[)\]])\s?[a-z]{2,12}\b"
     r"|(?<![\w.+-])[\w.+-]{2,64}\s+at\s+[a-z0-9-]+\s+dot\s+(?:com|net|org|edu|co|io)\b"
 )
-_ADDRESS = regex.compile(r"(?i)\b(?:https?://|www\.)\S+\.\S+|(?<!\w)(?:[a-z0-9-]+\.)+[a-z]{2,12}/\S+")
+_ADDRESS = regex.compile(r"(?i)\b(?:https?://|www\.)\S+\.\S+|(?<!\w)(?:[a-z0-9-]+\.)+[a-z]{2,12}/\w\S*")
 _DIGITS = regex.compile(r"\d(?:\D{0,3}\d){6,}")
 _SHAPED = regex.compile(r"(?<!\d)\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}(?!\d)")  # valid or not, it is meant as one
 _NAME = regex.compile(r"\b\p{Lu}\p{Ll}+(?:\s+(?:\p{Lu}\.|\p{Lu}\p{Ll}+)){1,2}\b")

@@ -68,11 +68,11 @@ def readings(text: str) -> list[frozenset[str]]:
 
 
 def _spelled_out(letters: list[str]) -> list[frozenset[str]]:
-    """Three letters in a row, or more, are one place: whatever word they spell anywhere."""
+    """Three letters in a row, or more, are one place: the word that they spell, and words of four in the midst."""
     if len(letters) < 3:
         return [frozenset(_unsigned(letter)) for letter in letters]
     whole = "".join(letters)
-    parts = {whole[start:end] for start in range(len(whole) - 2) for end in range(start + 3, len(whole) + 1)}
+    parts = {whole[start:end] for start in range(len(whole) - 3) for end in range(start + 4, len(whole) + 1)} | {whole}
     return [frozenset(reading for part in parts for reading in _unsigned(part))]
 
 

@@ -21,7 +21,7 @@ import regex
 from memefly.safety import reading
 
 LISTS = Path(__file__).parent / "lists"
-ALLOWED = "allowed"
+ALLOWED, MILD = "allowed", "profanity"
 _SHORTEST_MASKED = 4  # letters of a word that is looked for behind stars
 
 
@@ -76,7 +76,9 @@ class WordLists:
     def kept(cls, categories: Iterable[str], block: Iterable[str] = (), allow: Iterable[str] = ()) -> WordLists:
         """Those of this package, with entries of one's own."""
         lists = {name: read(name) for name in categories}
-        return cls(lists | {"blocked": tuple(block)}, (*read(ALLOWED), *allow))
+        # What stars hide is taken for the milder word, where that one may be said.
+        mild = () if MILD in lists else (entry for entry in read(MILD) if " " not in entry)
+        return cls(lists | {"blocked": tuple(block)}, (*read(ALLOWED), *mild, *allow))
 
     def find(self, text: str) -> list[Match]:
         """What stands in a text and is not allowed there, in order."""
@@ -97,8 +99,8 @@ class WordLists:
                 phrases.append(Phrase((word,), False, self._joined[word].category))
             phrases += [self._open[word[:n]] for n in range(2, len(word) + 1) if word[:n] in self._open]
             if "." in word:
-                phrases += [p for p in self.phrases if len(p.words) == 1 and not p.open and p.has(0, word)]
-                phrases += [p for p in self.phrases if len(p.words) == 1 and p.open and _begins(word, p.words[0])]
+                singles = [phrase for phrase in (*self.phrases, *self.allowed) if len(phrase.words) == 1]
+                phrases += [p for p in singles if (_begins(word, p.words[0]) if p.open else p.has(0, word))]
             for phrase in phrases:
                 end = start + len(phrase.words)
                 rest = places[start + 1 : end]

@@ -63,6 +63,10 @@ HARMLESS = (
     "statefarm.com hat",
     "@ the beach with my dog",
     "b4 the l8 train",
+    "a dog nips at the leg of a horse",
+    "P L A T I T U D E",
+    "lose sight of the shore @ iNNiT. How do they",
+    "<spongebob.exe/> failed to operate",
 )
 PERSONAL = {
     "write to jane.doe@example.org": "an e-mail address",
@@ -110,6 +114,12 @@ def test_categories_and_entries_of_ones_own():
     assert own.digest == Safety(SafetyConfig(block=["zorg", "rival brand*"], allow=["zorg the great"])).digest
     with pytest.raises(ValueError, match="has no word"):
         Safety(SafetyConfig(block=["!?"]))
+
+
+def test_what_stars_hide_is_taken_for_the_milder_word():
+    milder = Safety(SafetyConfig(categories=["sexual", "hate"]))
+    assert milder.judge("when sh** hits the fan") is None and SAFETY.judge("when sh** hits the fan")
+    assert milder.judge(f"{SEXUAL[SEXUAL.index('boobs')][:2]}**s") is not None
 
 
 def test_a_scorer_of_ones_own(monkeypatch):
