@@ -16,6 +16,9 @@ from memefly.safety import SafetyConfig
 from pipeline.config import load
 
 
+ENGLAND = "the flag \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f of them"
+
+
 def steps(*names) -> Cleaning:
     return Cleaning.model_validate(list(names))
 
@@ -32,11 +35,7 @@ def steps(*names) -> Cleaning:
         ("control", "a\u200bb\ufeffc\u202ed  e\tf\x00g", "abcd e fg"),
         ("control", "👩\u200d🚀 می\u200cخواهم", "👩\u200d🚀 می\u200cخواهم"),
         ("control", "one \u200d two", "one two"),
-        (
-            "control",
-            "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
-            "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
-        ),
+        ("control", ENGLAND, ENGLAND),
         ("urls", "<spongebob.exe/> failed", "<spongebob.exe/> failed"),
         ("unicode", "cafe\u0301", "café"),
         ("unicode", "ﬁne", "ﬁne"),
