@@ -1,14 +1,15 @@
-"""ImageFeatures' executor: two Beam pipelines, one that fills the store and one that reads it.
+"""ImageFeatures' executor: Beam pipelines that find which pictures are in several splits, fill the store, and read it.
 
 Filling goes through the store and not through the pipeline, so that what was computed before a crash stays computed,
-and so that no shuffle ever carries features: a quarter of a mebibyte a picture would have to pass through it.
+and so that no shuffle ever carries features: a quarter of a mebibyte a picture would have to pass through it. Pictures
+pass through none either, only their digests do: a runner in memory would hold all of them.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -28,7 +29,6 @@ from memefly.errors import DataError, PipelineError
 
 log = logging.getLogger("memefly.features")
 
-_MISSING, _REUSED = "missing", "reused"
 _NAMESPACE = "image_features"
 _FLIPPED = "-flipped"  # of a key in the store
 _TELL_EVERY = 15.0  # seconds
@@ -61,18 +61,20 @@ class EncoderHandler(ModelHandler[tuple[bytes, bool], np.ndarray, encoders.Encod
 
 
 class Lookup(beam.DoFn):
-    """(key, pictures) to (key, picture) where the store lacks it; keys that it has to `reused`."""
+    """(key, picture) of a split to the same where the store lacks it; what `elsewhere` gives to another split is passed
+    over."""
 
-    def __init__(self, store: FeatureStore):
-        self._store = store
+    def __init__(self, store: FeatureStore, split: str, elsewhere: Mapping[str, str]):
+        self._store, self._split, self._elsewhere = store, split, elsewhere
 
-    def process(self, element: tuple[str, Iterable[tuple[bytes, bool]]]):
-        key, (picture, *_) = element
+    def process(self, element: tuple[str, tuple[bytes, bool]]):
+        key, picture = element
+        if self._elsewhere.get(key, self._split) != self._split:
+            return
         if self._store.get(key) is None:
             yield key, picture
         else:
             Metrics.counter(_NAMESPACE, "reused").inc()
-            yield beam.pvalue.TaggedOutput(_REUSED, key)
 
 
 class Put(beam.DoFn):
@@ -137,7 +139,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 f"split {' and '.join(empty)}: it has no pictures (see data.splits, and the data set's own "
                 "splits); nothing was encoded"
             )
-        computed, reused = self._fill(source, splits, config, store)
+        elsewhere = self._in_several(source, splits, config, Path(target.uri))
+        computed, reused = self._fill(source, splits, config, store, elsewhere)
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 (
@@ -153,28 +156,57 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         target.set_int_custom_property("computed", computed)
         target.set_int_custom_property("reused", reused)
 
-    def _fill(self, source, splits, config: encoders.EncoderConfig, store: FeatureStore) -> tuple[int, int]:
+    def _in_several(self, source, splits, config: encoders.EncoderConfig, folder: Path) -> dict[str, str]:
+        """By the key of a picture that is in several splits, as a meme's template is, the one that computes it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "in-several"
+        with self._make_beam_pipeline() as pipeline:
+            (
+                [
+                    pipeline
+                    | f"ReadKeys[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
+                    | f"Key[{split}]" >> beam.FlatMap(_keys, _flips(config, split), split)
+                    for split in splits
+                ]
+                | beam.Flatten()
+                | "Splits" >> beam.GroupByKey()
+                | "First" >> beam.FlatMap(_first_of_several, splits)
+                | "WriteKeys" >> beam.io.WriteToText(str(path), shard_name_template="")
+            )
+        found = dict(line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+        path.unlink()
+        return found
+
+    def _fill(
+        self, source, splits, config: encoders.EncoderConfig, store: FeatureStore, elsewhere: Mapping[str, str]
+    ) -> tuple[int, int]:
         """Computes what the store lacks; how many pictures, mirrored ones too, were computed and how many it had."""
         pipeline = self._make_beam_pipeline()
-        pictures = [
+        missing = [
             pipeline
             | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
             | f"Identify[{split}]" >> beam.FlatMap(_identify, _flips(config, split))
+            | f"Lookup[{split}]" >> beam.ParDo(Lookup(store, split, elsewhere))
             for split in splits
         ] | beam.Flatten()
-        looked_up = (
-            pictures
-            | "Distinct" >> beam.GroupByKey()
-            | "Lookup" >> beam.ParDo(Lookup(store)).with_outputs(_REUSED, main=_MISSING)
-        )
         (
-            looked_up[_MISSING]
+            missing
             | "Encode" >> RunInference(KeyedModelHandler(EncoderHandler(config)))
             | "Put" >> beam.ParDo(Put(store))
         )
         result = pipeline.run()
         result.wait_until_finish()
         return _counter(result, "computed"), _counter(result, "reused")
+
+
+def _keys(serialized: bytes, flip: bool, split: str) -> Iterator[tuple[str, str]]:
+    return ((key, split) for key, _ in _identify(serialized, flip))
+
+
+def _first_of_several(element: tuple[str, Iterable[str]], splits: Sequence[str]) -> Iterator[str]:
+    key, found = element[0], set(element[1])
+    if len(found) > 1:
+        yield f"{key}\t{min(found, key=list(splits).index)}"
 
 
 def _flips(config: encoders.EncoderConfig, split: str) -> bool:

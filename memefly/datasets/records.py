@@ -190,7 +190,10 @@ def of_splits(
 
 def fingerprint(folder: str | Path) -> str:
     """Changes when the captions or any picture they name changes: content of the one, size and time of the others."""
-    digest = hashlib.sha256(captions_file(folder).read_bytes())
+    digest = hashlib.sha256()
+    with captions_file(folder).open("rb") as lines:
+        for block in iter(lambda: lines.read(1 << 20), b""):
+            digest.update(block)
     for line in read_lines(folder):
         try:
             image = parse(line).image

@@ -15,7 +15,6 @@ from memefly.errors import ConfigError
 from memefly.safety import SafetyConfig
 from pipeline.config import load
 
-
 ENGLAND = "the flag \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f of them"
 
 

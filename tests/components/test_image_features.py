@@ -18,6 +18,22 @@ def data(tmp_path, memes):
     return shutil.copytree(memes, tmp_path / "data")
 
 
+def test_a_picture_of_several_splits_is_encoded_once(tmp_path, data, run_to, monkeypatch):
+    lines = [json.loads(line) for line in (data / "captions.jsonl").read_text().splitlines()][:12]
+    for i, line in enumerate(lines):
+        line["split"] = ("train", "val", "eval")[i % 3]
+    lines += [{**lines[0], "split": split, "captions": [f"for {split}"]} for split in ("val", "eval")]
+    (data / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    encoded = []
+    encode = encoders.Encoder.encode_bytes
+    monkeypatch.setattr(
+        encoders.Encoder, "encode_bytes", lambda self, data, *more: encoded.extend(data) or encode(self, data, *more)
+    )
+    assert run_to(data, "ImageFeatures").features == {"computed": 12, "reused": 0}
+    assert len(encoded) == len(set(encoded)) == 12
+    assert not list((tmp_path / "root" / "artifacts" / "ImageFeatures").rglob("in-several*"))
+
+
 def test_each_picture_once_ever(tmp_path, data, run_to, small_encoder):
     assert run_to(data, "ImageFeatures").features == {"computed": 60, "reused": 0}
     assert run_to(data, "ImageFeatures").features == {"computed": 0, "reused": 60}  # from TFX's cache
