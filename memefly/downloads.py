@@ -158,6 +158,8 @@ class Downloader:
             raise DownloadError(f"{remote.url} leads nowhere: {first_line(error)}") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:  # a cut, a stall
             raise _AgainError(f"after {partial.size:,} bytes: {_plain(error)}") from None
+        except ValueError as error:  # of an address that the server sends on to, and that Python cannot read
+            raise DownloadError(f"{remote.url} leads nowhere: {first_line(error)}") from None
         _check(remote, partial)
         os.replace(partial.path, remote.path)
         partial.forget()

@@ -1,4 +1,4 @@
-"""`make stress`: bad pictures, records, lists and meme files in bulk, and ROOTs that something was taken out of.
+"""`make stress`: bad pictures, records, lists, archives and servers in bulk, and ROOTs that lack something.
 
     python tests/stress [--pictures N] [--records N] [--first SEED] [--no-roots]
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":  # started as a folder, which puts itself on the path
 
 from tqdm import tqdm  # noqa: E402
 
-from stress import bombs, pictures, records  # noqa: E402
+from stress import archives, bombs, pictures, records, servers  # noqa: E402
 
 
 class Tally:
@@ -77,6 +77,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for seed in tqdm(files, "lists and meme files", disable=None):
             tally.attempt(f"file {seed}", lambda seed=seed: records.imported(seed, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in tqdm(files, "archives", disable=None):
+            tally.attempt(f"archive {seed}", lambda seed=seed: archives.outcome(seed, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in tqdm(files[: len(files) // 2], "servers", disable=None):
+            tally.attempt(f"server {seed}", lambda seed=seed: servers.outcome(seed, Path(folder)))
     if not arguments.no_roots:
         command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", str(TESTS / "e2e" / "test_root.py")]
         tally.attempt("ROOTs", lambda: "right" if subprocess.run(command).returncode == 0 else "wrong")
