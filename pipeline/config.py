@@ -61,6 +61,16 @@ class SplitShares(_Section):
     eval: float = Field(1, gt=0)
 
 
+class Thresholds(_Section):
+    """Of the Jensen-Shannon divergence (0 to 1) above which a difference is an anomaly; null: it is not looked at."""
+
+    caption_words: float | None = Field(0.1, ge=0, le=1, description="words a caption")
+    words: float | None = Field(0.3, ge=0, le=1, description="which words are said how often")
+    group: float | None = Field(0.3, ge=0, le=1)
+    width: float | None = Field(0.3, ge=0, le=1, description="of pictures")
+    height: float | None = Field(0.3, ge=0, le=1)
+
+
 class DataConfig(_Section):
     splits: SplitShares = SplitShares()
     max_pixels: int = Field(images.MAX_PIXELS, ge=1, description="pictures above it are quarantined, not decoded")
@@ -69,6 +79,9 @@ class DataConfig(_Section):
         Cleaning.model_validate(DEFAULT),
         description="steps over captions, in order; memefly/cleaning/config.py has all",
     )
+    drift: Thresholds = Field(Thresholds(), description="of train, to what the last blessed model was trained on")
+    skew: Thresholds = Field(Thresholds(), description="of train, to eval")
+    drift_stops: bool = Field(False, description="whether such an anomaly stops the run, or is only told of")
     schema_file: str = Field(str(DEFAULT_SCHEMA), alias="schema", description="tf.metadata schema of the Examples")
 
 

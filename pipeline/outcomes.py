@@ -20,6 +20,7 @@ from components.caption_example_gen import executor as example_gen
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics.names import BASELINE
 from components.caption_trainer.training import CHECKPOINTS, HISTORY
+from components.example_validator import executor as validator
 from components.places import Places, rewrite
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
@@ -61,6 +62,10 @@ def collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary
         shutil.copy(quarantine / example_gen.QUARANTINE, home / "runs" / summary.run_id / example_gen.QUARANTINE)
     elif name == "StatisticsGen":
         summary.data["statistics"] = _statistics(Path(outputs["statistics"][0].uri))
+    elif name == "StrictExampleValidator":
+        path = Path(outputs["anomalies"][0].uri) / validator.DRIFT
+        if path.is_file():
+            summary.data["drift"] = json.loads(path.read_text(encoding="utf-8"))
     elif name == "ImageFeatures":
         computed, reused = int(of("features", "computed")), int(of("features", "reused"))
         if state == "cached":

@@ -8,6 +8,7 @@ Inputs are strings of paths; what each node does is in its component and, behind
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from components.caption_evaluator.component import CaptionEvaluator
 from components.caption_example_gen.component import CaptionExampleGen
+from components.example_validator import drift
 from components.example_validator.component import StrictExampleValidator
 from components.image_features.component import ImageFeatures
 from components.model_resolver.strategy import LatestBlessedOther
@@ -34,7 +36,7 @@ from components.version_pusher.component import VersionPusher
 from memefly import encoders
 from memefly.datasets import records
 from memefly.errors import ConfigError
-from memefly.exported.manifest import MODEL_NAME
+from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
 from memefly.provenance import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
@@ -71,15 +73,20 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     # What the captions look like. Bytes of pictures have no statistics worth their time.
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
-        stats_options=tfdv.StatsOptions(feature_allowlist=["image_id", "captions", "group", "source"]),
+        stats_options=tfdv.StatsOptions(feature_allowlist=["image_id", "captions", "source", *drift.FEATURES]),
     )
 
     # The schema is code, reviewed and versioned, and not what the data happens to look like today.
     schema_gen = ImportSchemaGen(schema_file=_by_content(config.data.schema_file, Path(root)))
 
-    # Anomalies stop the run.
+    # Anomalies stop the run; how far the data is from eval, and from the last blessed model's, is told.
     example_validator = StrictExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema_gen.outputs["schema"],
+        drift=config.data.drift.model_dump(exclude_none=True),
+        skew=config.data.skew.model_dump(exclude_none=True),
+        stops=config.data.drift_stops,
+        baseline=_statistics_of_last(Path(root), _key(example_gen)),
     )
 
     # Each distinct picture once through the frozen encoder, ever.
@@ -152,6 +159,8 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
+        statistics=statistics_gen.outputs["statistics"],
+        data=_key(example_gen),
         destination=f"root://serving/{MODEL_NAME}",
     )
 
@@ -178,6 +187,21 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA)),
         beam_pipeline_args=list(config.beam),
     )  # fmt: skip
+
+
+def _key(example_gen: CaptionExampleGen) -> str:
+    """Names the data and what is done to it."""
+    return hashlib.sha256(json.dumps(example_gen.exec_properties, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _statistics_of_last(root: Path, key: str) -> str:
+    """Those of what the newest pushed model that is whole was trained on; "" where there is none, or where that is the
+    same data: nothing can have drifted, and what has not changed need not be asked again."""
+    folder = root / "serving" / MODEL_NAME
+    newest = next((version for version in versions(folder) if not damage(version)), None) if folder.is_dir() else None
+    if newest is None or not (newest / STATISTICS).is_file() or read_manifest(newest).get("data") == key:
+        return ""
+    return f"root://serving/{MODEL_NAME}/{newest.name}/{STATISTICS}"
 
 
 def _by_content(schema_file: str, root: Path) -> str:

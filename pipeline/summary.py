@@ -76,6 +76,9 @@ def describe(summary: RunSummary, root: str | Path) -> list[str]:
         lines += [f"  - {reason}" for reason in summary.gate]
     if cleaned := [line for row in summary.data.get("cleaning", []) if (line := _told(row))]:
         lines.append(f"cleaning:        {'; '.join(cleaned)}")
+    for row in summary.data.get("drift", []):
+        if row["anomaly"]:
+            lines.append(f"drift:           {row['feature']} against {row['against']}: {row['value']:.3f}")
     lines.append(f"report:          {folder / report.REPORT}")
     lines.append(f"summary:         {folder / SUMMARY}")
     if summary.data.get("quarantined") or summary.data.get("quarantined_captions"):

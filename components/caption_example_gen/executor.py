@@ -45,11 +45,13 @@ _JUDGED_FIRST = ("eval", "val", "train")
 
 
 class Found(NamedTuple):
-    """A record whose picture can be used: `plain` as it is, and with the hash of how it looks, if that is wanted."""
+    """A record whose picture can be used: `plain` as it is, with its size, and the hash of how it looks, if that is
+    wanted."""
 
     record: records.Record
     plain: bool
     looks: int | None
+    size: tuple[int, int]
 
 
 class Identify(beam.DoFn):
@@ -112,7 +114,7 @@ class Identify(beam.DoFn):
                 kept[cleaned.caption] = None
         if kept:
             record = dataclasses.replace(record, captions=tuple(kept), dropped=())
-            yield picture.image_id, Found(record, picture.plain, picture.hash)
+            yield picture.image_id, Found(record, picture.plain, picture.hash, (picture.width, picture.height))
         else:
             detail = f"line {line.number}: cleaning left none of its captions"
             yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, CLEANED, detail))
@@ -187,7 +189,7 @@ class MakeExamples(beam.DoFn):
         if step := self._cleaning.step(NearDuplicates):
             yield from self._near(step, sides, first.image)
         for split, captions in sides.items():
-            yield split, example(image_id, data, list(captions), first.group, first.image)
+            yield split, example(image_id, data, found[0].size, list(captions), first.group, first.image)
 
     def _read(self, image_id: str, image: str, plain: bool) -> bytes:
         """A picture again, which has been checked: raises `PictureError` where it is another one by now."""
@@ -219,14 +221,22 @@ class MakeExamples(beam.DoFn):
             )
 
 
-def example(image_id: str, image: bytes, captions: list[str], group: str, source: str) -> bytes:
+def example(image_id: str, image: bytes, size: tuple[int, int], captions: list[str], group: str, source: str) -> bytes:
     """A serialized Example, as `memefly/schemas/captions.pbtxt` describes it."""
 
     def feature(*values: bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
+    def numbers(*values: int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    words = [text.tokenize(caption) for caption in captions]
     features = {
         "image_id": feature(image_id.encode()),
+        "width": numbers(size[0]),
+        "height": numbers(size[1]),
+        "caption_words": numbers(*map(len, words)),
+        "words": feature(*(word.encode("utf-8") for caption in words for word in caption)),
         "image": feature(image),
         "captions": feature(*(c.encode("utf-8") for c in captions)),
         "group": feature(group.encode("utf-8")),

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 from tfx.components.pusher import executor
+from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.caption_metrics.evaluation import read_metrics
+from components.example_validator import drift
 from memefly.errors import ModelError
-from memefly.exported.manifest import damage, read_manifest, versions, write_manifest
+from memefly.exported.manifest import STATISTICS, damage, read_manifest, versions, write_manifest
 
 log = logging.getLogger("memefly.pusher")
 
@@ -30,12 +32,17 @@ class Executor(executor.Executor):
             return
         source = Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
         evaluation = read_metrics(artifact_utils.get_single_uri(input_dict["evaluation"]))
-        version = push(source, Path(exec_properties["destination"]), evaluation)
+        statistics = artifact_utils.get_single_instance(input_dict["statistics"])
+        train = drift.kept(stats_artifact_utils.load_statistics(statistics, "train").proto())
+        destination, data = Path(exec_properties["destination"]), exec_properties["data"]
+        version = push(source, destination, evaluation, train.SerializeToString(), data)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
 
 
-def push(source: Path, destination: Path, evaluation: dict[str, float]) -> Path:
-    """Copies a model to DESTINATION/<version> and returns that folder.
+def push(
+    source: Path, destination: Path, evaluation: dict[str, float], statistics: bytes = b"", data: str = ""
+) -> Path:
+    """Copies a model to DESTINATION/<version>, with the statistics of its data, and returns that folder.
 
     Where the newest whole version is this very model already (a push that was interrupted after its rename), that one
     is returned and nothing is written. What is no whole model is never overwritten.
@@ -59,6 +66,10 @@ def push(source: Path, destination: Path, evaluation: dict[str, float]) -> Path:
     # Beside the folder that servers watch, on the same file system: it becomes visible by one rename.
     partial = destination.parent / f"{_PARTIAL}{destination.name}-{os.getpid()}"
     shutil.copytree(source, partial)
+    if statistics:
+        (partial / STATISTICS).parent.mkdir(exist_ok=True)
+        (partial / STATISTICS).write_bytes(statistics)
+    manifest |= {"data": data} if data else {}
     manifest["metrics"]["eval"] = evaluation
     manifest["version"] = number
     manifest["blessed"] = True  # by the gate and by ServingValidator: nothing else gets here

@@ -17,6 +17,7 @@ log = logging.getLogger("memefly.model")
 
 MANIFEST = "memefly.json"
 MODEL_NAME = "captioner"
+STATISTICS = "assets.extra/statistics.pb"  # of what it was trained on, as TFDV writes them; without the captions
 SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
 
 

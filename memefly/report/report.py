@@ -26,6 +26,7 @@ _EMPTY_DATA: dict[str, Any] = {
     "quarantined": 0,
     "quarantined_captions": 0,
     "cleaning": [],
+    "drift": [],
 }
 _METRICS = {
     "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
@@ -76,11 +77,16 @@ def write(run: Path) -> Path:
             node["name"] == "StrictExampleValidator" and node["state"] in ("ran", "cached")
             for node in summary["components"]
         ),
+        drawn=[plots.distributions(row["here"], row["there"], ("train", row["against"])) for row in _drift(summary)],
         quarantine=_lines(run / QUARANTINE, _QUARANTINED),
     )
     path = run / REPORT
     path.write_text(html, encoding="utf-8")
     return path
+
+
+def _drift(summary: dict) -> list[dict]:
+    return summary["data"]["drift"] if summary["data"] else []
 
 
 def _optional(path: Path, default):
