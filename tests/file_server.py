@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -56,13 +57,11 @@ class FileServer:
                     home.asked.append((self.path, self.headers.get("Range", "")))
                     home.together += 1
                     home.most_together = max(home.most_together, home.together)
-                try:
+                time.sleep(0.01)  # while whoever asks still waits, so that requests that run at once are seen to
+                with home.lock:
+                    home.together -= 1
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     home.answer(self)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass
-                finally:
-                    with home.lock:
-                        home.together -= 1
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -137,5 +136,3 @@ class FileServer:
         handler.wfile.flush()
         if served.stall_after is not None:
             self.over.wait(30)
-        elif served.declared is None and until is None:
-            time.sleep(0.02)  # so that requests that run at once are seen to

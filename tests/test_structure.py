@@ -95,7 +95,7 @@ def test_one_schema_of_the_example():
     """What CaptionExampleGen writes is what the schema says."""
     schema = (HOME / "memefly" / "schemas" / "captions.pbtxt").read_text()
     executor = (HOME / "components" / "caption_example_gen" / "executor.py").read_text()
-    written = re.findall(r'^        "(\w+)": feature', executor, re.MULTILINE)
+    written = re.findall(r'^        "(\w+)": (?:feature|numbers)', executor, re.MULTILINE)
     assert set(written) | {"features", "features_shape", "features_flipped"} == set(
         re.findall(r'name: "(\w+)"', schema)
     )
