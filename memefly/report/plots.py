@@ -62,7 +62,7 @@ def distributions(here: Sequence[tuple[str, float]], there: Sequence[tuple[str, 
         axes.set_facecolor("none")
         axes.tick_params(colors=_INK)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))  # above what it would hide
     return _plain(out)
 
 
