@@ -36,6 +36,7 @@ def unzip(path: Path, folder: Path, wanted: str = r".*") -> int:
             for member in tqdm(missing, desc=path.name, unit=" files", disable=None):
                 _write(archive, member, folder / member.filename)
             return len(missing)
+    # NotImplementedError: zipfile's, of a compression that it does not have, which damaged bytes may name.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{path} is damaged, or no zip archive: {error}; remove it and fetch it again") from None
 

@@ -107,6 +107,8 @@ class Identify(beam.DoFn):
         for caption in record.captions:
             cleaned = self._cleaning.clean(caption)
             shown = Shown(line.number, caption, cleaned.caption, cleaned.why)
+            if not _tells(self._cleaning, cleaned.dropped):  # nor what an earlier step did to it
+                shown = shown._replace(before="")
             yield from ((beam.pvalue.TaggedOutput(_CHANGES, ((step, "changed"), shown))) for step in cleaned.changed)
             if cleaned.dropped:
                 yield from _dropped(self._cleaning, cleaned.dropped, source, shown)
@@ -120,10 +122,13 @@ class Identify(beam.DoFn):
             yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, CLEANED, detail))
 
 
+def _tells(cleaning: Cleaning, dropped: str) -> bool:
+    """Whether a caption may be shown, which the step `dropped` dropped, if any did."""
+    return all(one.tells for one in cleaning if one.step == dropped)
+
+
 def _dropped(cleaning: Cleaning, step: str, source: str, shown: Shown) -> Iterator[beam.pvalue.TaggedOutput]:
-    """A caption that a step dropped, to the quarantine and to the tally; its words only where the step may tell."""
-    if not next(one.tells for one in cleaning if one.step == step):
-        shown = shown._replace(before="")
+    """A caption that a step dropped, to the quarantine and to the tally; with its words, if `shown` has them."""
     detail = f"caption {shown.before!r}: {shown.why}" if shown.before else f"a caption: {shown.why}"
     yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, shown.line, step, detail, "caption"))
     yield beam.pvalue.TaggedOutput(_CHANGES, ((step, "dropped"), shown))

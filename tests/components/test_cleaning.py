@@ -46,7 +46,7 @@ def data(tmp_path):
         ["top\u200b line", "bottom"],
         "word " * 30,
         "Top line bottom!",
-        "my zorg is here",
+        "my&#32;zorg is here",
         "top line bottoms",
     ]
     add("dirty.jpg", picture(100), dirt, split="train")
@@ -84,7 +84,7 @@ def test_captions_are_cleaned_once_and_told_of(data, run_to, tmp_path, monkeypat
     assert found["train", "images/meme.jpg"] == ["another one"]
     table = {row["step"]: row for row in summary.data["cleaning"]}
     assert {step: (row["changed"], row["dropped"]) for step, row in table.items()} == {
-        "mojibake": (1, 0), "html": (1, 0), "control": (1, 0), "unicode": (0, 0), "urls": (2, 1), "length": (0, 1),
+        "mojibake": (1, 0), "html": (2, 0), "control": (1, 0), "unicode": (0, 0), "urls": (2, 1), "length": (0, 1),
         "language": (0, 1), "safety": (0, 2), "duplicates": (0, 1), "near_duplicates": (0, 1), "pictures": (0, 1),
     }  # fmt: skip
     assert table["html"]["examples"] == [["caf\u00c3\u00a9 &amp; cats", "café & cats", ""]]
