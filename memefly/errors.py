@@ -13,6 +13,7 @@ MemeflyError             exit 1
 ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
 ├── PipelineError        exit 1   a component failed
 ├── DownloadError        exit 1   what was to be fetched is not to be had, or is not what it should be
+├── UnsafeError          exit 1   a model has captions for a picture, and none of them may be said
 ├── BackendError         exit 1   the model server that captions were asked of does not answer
 └── BusyError            exit 1   too many requests wait already
 """
@@ -101,6 +102,17 @@ class PipelineError(MemeflyError):
 
 class DownloadError(MemeflyError):
     pass
+
+
+class UnsafeError(MemeflyError):
+    """None of the captions that a model found for a picture may be said."""
+
+    reason = "unsafe"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "none of the captions found may be said (`safety` in the model's memefly.json); a larger beam finds more"
+        )
 
 
 class BackendError(MemeflyError):

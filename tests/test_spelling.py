@@ -55,7 +55,7 @@ def test_each_is_kept_alone():
 
 
 @pytest.mark.parametrize("spelling", ALL, ids=str)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=8))
 def test_graph_and_python_cut_and_spell_alike(spelling, texts):
     words = [spelling.cut(written) for written in texts]
@@ -64,7 +64,7 @@ def test_graph_and_python_cut_and_spell_alike(spelling, texts):
     assert [s.decode() for s in spelled] == [spell(row) for row in words]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(TEXTS)
 @example("' a")
 @example("0-'")
@@ -78,7 +78,7 @@ def test_what_was_spelled_is_cut_into_the_same_words(written):
     assert not words or (words[0] != BREAK and words[-1] != BREAK)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS)
 def test_metrics_read_what_was_spelled_as_what_was_written(written):
     """Words are words, whatever a model learns beside them. (An emoji may end in a mark, which counts as a letter.)"""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memefly import textfile
 from memefly.commands.parser import Command, add_model, add_root, finite, positive
-from memefly.errors import PictureError, UsageError
+from memefly.errors import PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
 
@@ -51,7 +51,8 @@ def _caption(arguments) -> int:
     from memefly.exported import loading
 
     knobs = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
-    readable, failed = {}, {}
+    readable: dict[Path, bytes] = {}
+    failed: dict[Path, PictureError | UnsafeError] = {}
     for path in arguments.images:
         try:
             readable[path] = images.read(path).data
@@ -59,6 +60,8 @@ def _caption(arguments) -> int:
             failed[path] = error
     model = loading.load(version) if readable else None
     captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
+    unsafe = {path: UnsafeError() for path, found in captions.items() if not found}
+    failed |= unsafe
     for path in arguments.images:
         if path in failed:
             print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
@@ -72,7 +75,7 @@ def _caption(arguments) -> int:
             for caption in captions[path][: arguments.beam or 1]:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
                 print(f"{path}: {' / '.join(caption.boxes)}{score}")
-    return 2 if failed else 0
+    return (1 if len(unsafe) == len(failed) else 2) if failed else 0
 
 
 def _knob(argument: str) -> tuple[str, float]:

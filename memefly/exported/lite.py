@@ -32,9 +32,10 @@ from memefly.decoding import DecodingConfig, dangling_ids, decode
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported.captioner import NO_SCORE, NOT_A_PICTURE
+from memefly.exported.captions import Caption, reader
 from memefly.exported.manifest import files_digest, manifest_of_smaller, read_manifest, write_manifest
 from memefly.exported.parts import load_parts
-from memefly.exported.saved_model import Caption, ExportedModel
+from memefly.exported.saved_model import ExportedModel
 from memefly.exported.warmup import warmup_pictures
 from memefly.networks import Network
 from memefly.safety.constraint import Blocked
@@ -131,6 +132,7 @@ class LiteModel:
 
     def __init__(self, folder: Path, threads: int | None = None):
         self.folder, self.manifest = folder, read_manifest(folder)
+        self.read = reader(self.manifest)
         threads = threads or os.cpu_count() or 1
         try:
             self._interpreters = [Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)]
@@ -176,8 +178,8 @@ class LiteModel:
         captions = [self._vocabulary.decode(ids) if s > -1e6 else "" for ids, s in zip(found["tokens"][0], scores)]
         return captions, scores
 
-    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
-        """The K best captions of every picture, best first. Raises `ModelError` where a knob is not as exported."""
+    def answer(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
+        """As `predict`. Raises `ModelError` where a knob is not as exported."""
         configured = self.manifest["config"]["decoding"]
         changed = sorted(name for name, value in knobs.items() if value != configured.get(name))
         if changed:
@@ -185,11 +187,12 @@ class LiteModel:
                 f"{self.folder} is an eight-bit model, whose search is fixed ({configured}); {', '.join(changed)} "
                 "cannot be set. Use the model it was made of, or one exported with another `decoding`"
             )
+        return self.predict(image_bytes)
+
+    def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
+        """As `ExportedModel.caption`. Raises `ModelError` where a knob is not as exported."""
         captions = []
         for start in range(0, len(image_bytes), batch_size):
-            out = self.predict(image_bytes[start : start + batch_size])
-            captions += [
-                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
-                for row in zip(out["captions"], out["scores"])
-            ]
+            out = self.answer(image_bytes[start : start + batch_size], knobs)
+            captions += [self.read(*row) for row in zip(out["captions"], out["scores"])]
         return captions

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,9 @@ from pydantic import ValidationError
 from memefly import text
 from memefly.decoding import KNOBS, DecodingConfig
 from memefly.errors import ModelError, in_our_words
+from memefly.exported.captions import Caption, reader
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
-
-
-@dataclass(frozen=True)
-class Caption:
-    text: str  # with a line for each text box
-    score: float
-
-    @property
-    def boxes(self) -> list[str]:
-        return self.text.split("\n")
 
 
 class ExportedModel:
@@ -37,6 +27,7 @@ class ExportedModel:
         self.folder, self.manifest = folder, read_manifest(folder)
         if not isinstance(self.manifest.get("config", {}).get("decoding"), dict):
             raise ModelError(f"{folder / MANIFEST} is damaged: config.decoding is not in it")
+        self.read = reader(self.manifest)
         try:
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -68,6 +59,10 @@ class ExportedModel:
         }
         out = self._loaded.signatures["decode"](image_bytes=tf.constant(list(image_bytes), tf.string), **inputs)
         return {k: v.numpy() for k, v in out.items()}
+
+    def answer(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
+        """Raw: `decode` where there are knobs, else `predict`."""
+        return self.decode(image_bytes, knobs) if knobs else self.predict(image_bytes)
 
     def explain(self, image_bytes: Sequence[bytes]) -> list[tuple[list[str], np.ndarray]]:
         """Of every picture the words of its caption, and where the network looked for each: float32 (words, h, w), of
@@ -124,14 +119,11 @@ class ExportedModel:
     def caption(self, image_bytes: Sequence[bytes], batch_size: int = 16, **knobs) -> list[list[Caption]]:
         """The K best captions of every picture, best first; `knobs` as in `decode`, one value for all pictures.
 
-        Places that hold no caption are left out.
+        Places that hold no caption are left out, and captions that may not be said; a picture may so have none.
         """
         captions = []
         for start in range(0, len(image_bytes), batch_size):
             batch = image_bytes[start : start + batch_size]
-            out = self.decode(batch, knobs) if knobs else self.predict(batch)
-            captions += [
-                [Caption(c.decode("utf-8"), float(s)) for c, s in zip(*row) if s > -1e6]
-                for row in zip(out["captions"], out["scores"])
-            ]
+            out = self.answer(batch, knobs)
+            captions += [self.read(*row) for row in zip(out["captions"], out["scores"])]
         return captions

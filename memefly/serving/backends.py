@@ -19,9 +19,9 @@ from typing import Protocol
 
 import numpy as np
 
-from memefly.errors import BackendError, BusyError, ModelError, PictureError
+from memefly.errors import BackendError, BusyError, ModelError, PictureError, UnsafeError
+from memefly.exported.captions import Caption, Reader, reader
 from memefly.exported.manifest import MODEL_NAME
-from memefly.exported.saved_model import Caption
 from memefly.exported.warmup import LARGEST_BATCH
 from memefly.serving.batching import Batcher
 
@@ -38,8 +38,9 @@ class Status:
 class Backend(Protocol):
     def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
         """A picture's captions, best first; `knobs` of `memefly.decoding` that differ from the model's own. Raises
-        `PictureError` where the graph cannot decode it, `ModelError` where a knob cannot be so, `BusyError` and
-        `BackendError` where no answer comes. Called from many threads."""
+        `PictureError` where the graph cannot decode it, `UnsafeError` where none of its captions may be said,
+        `ModelError` where a knob cannot be so, `BusyError` and `BackendError` where no answer comes. Called from many
+        threads."""
 
     def status(self) -> Status: ...
 
@@ -60,12 +61,10 @@ class LocalModel:
     def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
         if knobs:
             with self._alone:
-                captions = self._model.caption([data], batch_size=1, **knobs)[0]
-            if not captions:
-                raise PictureError("not_a_picture", "the model's graph cannot decode it")
-            return captions
-        row = self._batcher.submit(data).result()
-        return _captions(row["captions"], row["scores"], row["error"])
+                row = {name: values[0] for name, values in self._model.answer([data], knobs).items()}
+        else:
+            row = self._batcher.submit(data).result()
+        return _captions(row["captions"], row["scores"], row["error"], self._model.read)
 
     def status(self) -> Status:
         version = self._model.manifest.get("version")
@@ -78,7 +77,10 @@ class LocalModel:
 
 
 class TensorFlowServing:
-    """A server's model `captioner`, by its label where one is given. One picture a request: the server batches."""
+    """A server's model `captioner`, by its label where one is given. One picture a request: the server batches.
+
+    Its `memefly.json` does not come over the wire: what the search in its graph keeps from is never said, and no more
+    is asked of its captions."""
 
     def __init__(self, address: str, label: str | None = None, timeout: float = 10.0):
         import grpc
@@ -88,6 +90,7 @@ class TensorFlowServing:
         self._channel = grpc.insecure_channel(
             self._address, options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         )
+        self._read = reader({"config": {}})
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
@@ -104,7 +107,7 @@ class TensorFlowServing:
             request.inputs[name].CopyFrom(tf.make_tensor_proto([value], KNOBS[name]))
         outputs = self._call(self._stub.Predict, request).outputs
         captions, scores, error = (tf.make_ndarray(outputs[name])[0] for name in ("captions", "scores", "error"))
-        return _captions(captions, scores, error)
+        return _captions(captions, scores, error, self._read)
 
     def status(self) -> Status:
         """Of the version that the label is on: the model's status alone tells of all versions."""
@@ -143,7 +146,10 @@ class TensorFlowServing:
             raise BackendError(told) from None
 
 
-def _captions(captions: np.ndarray, scores: np.ndarray, error: bytes) -> list[Caption]:
+def _captions(captions: np.ndarray, scores: np.ndarray, error: bytes, read: Reader) -> list[Caption]:
     if error:
         raise PictureError("not_a_picture", error.decode("utf-8"))
-    return [Caption(c.decode("utf-8"), float(s)) for c, s in zip(captions, scores) if s > -1e6]
+    found = read(captions, scores)
+    if not found:
+        raise UnsafeError
+    return found

@@ -12,9 +12,10 @@
 
 Each picture is checked and, where TensorFlow does not read it as it is (WebP, CMYK, 16-bit, EXIF-rotated, animated),
 written anew before it meets others in a batch. One that cannot be read has an `error` with a `reason` of
-`memefly.images.REASONS` in the place of `captions`; the others have their captions.
+`memefly.images.REASONS` in the place of `captions`, one of whose captions none may be said `unsafe`; the others have
+their captions.
 
-Status: 200 at least one picture has captions; 422 none of them could be read; 400 wrong use; 413 too many or too large;
+Status: 200 at least one picture has captions; 422 none of them has; 400 wrong use; 413 too many or too large;
 415 a body in a content coding; 503 no model, or too many pictures wait (with Retry-After). Errors are
 {"error": {"reason": …, "detail": …}}.
 
@@ -41,7 +42,7 @@ from starlette.routing import Route
 
 from memefly import images
 from memefly.decoding import KNOBS, DecodingConfig
-from memefly.errors import BackendError, BusyError, ModelError, PictureError, in_our_words
+from memefly.errors import BackendError, BusyError, ModelError, PictureError, UnsafeError, in_our_words
 from memefly.serving.backends import Backend
 
 log = logging.getLogger("memefly.service")
@@ -116,7 +117,7 @@ def create_app(backend: Backend) -> Starlette:
             try:
                 picture = await anyio.to_thread.run_sync(images.canonical, data, MAX_PIXELS, limiter=decoding)
                 found = await anyio.to_thread.run_sync(backend.caption, picture.data, knobs, limiter=asking)
-            except PictureError as error:
+            except (PictureError, UnsafeError) as error:
                 metrics.pictures.labels(error.reason).inc()
                 return {"name": name, "error": {"reason": error.reason, "detail": str(error)}}
             metrics.pictures.labels("captioned").inc()

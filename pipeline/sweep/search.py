@@ -261,7 +261,7 @@ class Sweep:
     @contextlib.contextmanager
     def _interrupted_where_wandb_is_gone(self, trying: threading.Lock) -> Iterator[None]:
         """W&B's agent waits for ever for a server that does not say what to try."""
-        ended, lost = threading.Event(), []
+        ended, lost, main = threading.Event(), [], threading.get_ident()
 
         def watch() -> None:
             while not ended.wait(_TO_BEGIN):
@@ -270,7 +270,8 @@ class Sweep:
                         tracking.ask()
                 except tracking.OutOfReach as why:
                     lost.append(why)
-                    os.kill(os.getpid(), signal.SIGINT)
+                    # To that thread itself: one that takes a signal for it leaves it waiting.
+                    signal.pthread_kill(main, signal.SIGINT)
                     return
 
         threading.Thread(target=watch, daemon=True).start()

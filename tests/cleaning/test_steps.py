@@ -88,7 +88,7 @@ def test_two_spellings_of_a_word_are_one_token():
     assert words == {("café", "å")}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_what_was_cleaned_stays_as_it_is(caption):
     cleaning = steps(*DEFAULT)

@@ -240,5 +240,5 @@ def test_two_pictures_of_one_name_in_two_folders_are_two(meme_file, tmp_path):
 
 
 def test_made_up_files_are_imported_or_refused(tmp_path):
-    found = Counter(stress.imported(seed, tmp_path) for seed in range(200))
-    assert set(found) == {"right", "refused"} and min(found.values()) > 20
+    found = Counter(stress.imported(seed, tmp_path) for seed in range(80))
+    assert set(found) == {"right", "refused"} and min(found.values()) > 8

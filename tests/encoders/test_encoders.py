@@ -60,6 +60,7 @@ def test_a_model_that_takes_any_size_is_given_one(tmp_path):
     assert encoders.load(EncoderConfig(weights=str(tmp_path / "any.h5"), size=80)).feature_shape == (5, 5, 4)
 
 
+@pytest.mark.slow
 def test_a_model_of_one_size_only_is_refused_another(tmp_path):
     import tensorflow as tf
     import tf_keras

@@ -76,6 +76,7 @@ def test_padding_changes_no_loss_and_no_gradient(kind, features):
         )
 
 
+@pytest.mark.slow
 @every
 def test_gradients_are_those_of_the_steps_one_by_one(kind, features):
     """`Late` takes weights' gradients behind the loop; here they are taken step by step, without it."""

@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
 from memefly.decoding import KNOBS
 from memefly.errors import BackendError, ModelError, PictureError
 from memefly.exported import loading
-from memefly.exported.saved_model import Caption
+from memefly.exported.captions import Caption
 from memefly.serving import promotion
 from memefly.serving.backends import TensorFlowServing
 

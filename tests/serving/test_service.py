@@ -16,8 +16,8 @@ from stress.bombs import BOMBS
 
 from memefly import images
 from memefly.commands import main as cli
-from memefly.errors import BackendError, BusyError, ModelError, PictureError
-from memefly.exported.saved_model import Caption
+from memefly.errors import BackendError, BusyError, ModelError, PictureError, UnsafeError
+from memefly.exported.captions import Caption
 from memefly.serving.backends import Status
 from memefly.serving.batching import Batcher
 from memefly.serving.service import MAX_BYTES, MAX_PICTURES, create_app
@@ -71,6 +71,14 @@ def test_a_picture_as_the_body(client, backend):
     assert answer.status_code == 200
     assert answer.json() == {"results": [{"name": "picture", "captions": CAPTIONS}]}
     assert backend.asked == [(b"\x89PNG", {"beam": 5, "temperature": 0.5})]
+
+
+def test_what_may_not_be_said_is_told_as_that(client, backend):
+    backend.raises = UnsafeError()
+    response = client.post("/v1/captions", content=picture())
+    assert response.status_code == 422
+    assert response.json()["results"][0]["error"]["reason"] == "unsafe"
+    assert 'memefly_pictures_total{outcome="unsafe"} 1.0' in client.get("/metrics").text
 
 
 def test_several_pictures_and_what_is_none(client, backend):
