@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memefly import images, text
+from memefly.cleaning import Cleaning
 from memefly.datasets import records
 from memefly.errors import DataError, PictureError
 from memefly.exported import loading
@@ -72,13 +73,18 @@ def read(
     shares: dict[str, float] | None,
     pictures: int | None = None,
     cut: Callable[[str], Sequence[str]] = text.tokenize,
+    cleaning: Cleaning | None = None,
 ) -> Examples:
-    """The first `pictures` (None: all) of a split; `shares` as in `records.of_splits`. Pictures that cannot be read are
-    passed over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
+    """The first `pictures` (None: all) of a split; `shares` as in `records.of_splits`. Each caption goes through the
+    steps of `cleaning` that ask no other caption. Pictures that cannot be read, or have no caption left, are passed
+    over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
     found, unread = Examples([], [], [], [], [], defaultdict(list)), []
     for where, record in records.of_splits(data, (split, "train", "val"), shares):
-        captions = [list(cut(caption)) for caption in record.captions]
+        written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
+        captions = [list(cut(caption)) for caption in written if caption]
+        if not captions:
+            continue
         if where == split and len(found.pictures) != pictures:
             try:
                 found.pictures.append(images.read(data / record.image).data)

@@ -122,6 +122,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
                 for section in ("devices", "encoder", "text", "network", "training", "decoding", "safety")
             },
             "splits": config.data.splits.model_dump(),
+            "cleaning": config.data.cleaning.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),
             "root": "root://",
             "code": code_digest(*_TRAINER_CODE),

@@ -25,6 +25,7 @@ KUBERNETES = ["kubernetes-validate", "--strict"]
 HADOLINT = ["hadolint"]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "pattern", "spoilt"),

@@ -122,6 +122,7 @@ def test_what_comes_compressed_though_nobody_asked(tmp_path):
         assert [asked for _, asked in server.asked] == ["", ""]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_many_a_few_at_once_and_a_list_of_what_failed(tmp_path):
     good = picture()

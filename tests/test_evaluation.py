@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from memefly import evaluation, metrics, text
+from memefly.cleaning import Cleaning
 from memefly.commands import main as cli
 from memefly.datasets import records
 from memefly.errors import DataError
@@ -61,6 +62,19 @@ def test_the_command(exported, memes, examples, result, capsys):
     assert told["metrics"] == told["against"]["metrics"] and told["differences"]["cider"]["p"] == 1.0
     assert cli.main([*command, "--against", str(exported)]) == 0
     assert "p 1.000" in capsys.readouterr().out
+
+
+def test_references_are_cleaned_as_the_model_s_data_were(memes, tmp_path):
+    dirty = tmp_path / "dirty"
+    shutil.copytree(memes, dirty)
+    rows = [json.loads(line) for line in (dirty / "captions.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["captions"] = ["caf&eacute; &amp; cat", "see http://example.org/cat"]
+    (dirty / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    steps = Cleaning.model_validate(["html", "urls", {"step": "length", "min_words": 2}])
+    as_written, cleaned = (evaluation.read(dirty, "eval", SHARES, 3, cleaning=c) for c in (None, steps))
+    assert as_written.references == [[["caf", "eacute", "amp", "cat"], ["see", "http", "example", "org", "cat"]]] * 3
+    assert cleaned.references == [[["café", "cat"]]] * 3 and cleaned.images == as_written.images
 
 
 def test_what_cannot_be_judged(exported, memes, tmp_path, capsys):

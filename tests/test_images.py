@@ -227,6 +227,7 @@ def test_reasons_are_the_same_in_every_run(data):
     assert len(said) == 1 and "0x" not in said.pop()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_mutated_pictures_take_no_neighbour_down(seed):

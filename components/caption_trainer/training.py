@@ -74,7 +74,7 @@ def train_and_export(fn_args) -> None:
             "image_size": encoder.image_size,
             "feature_shape": encoder.feature_shape,
         },
-        "config": {k: config[k] for k in ("splits", "text", "network", "training", "decoding", "safety")},
+        "config": {k: config[k] for k in ("splits", "cleaning", "text", "network", "training", "decoding", "safety")},
         "safety": {"digest": SafetyConfig(**config["safety"]).lists().digest},
         "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},

@@ -142,12 +142,16 @@ def _evaluate(arguments) -> int:
     from tqdm import tqdm
 
     from memefly import evaluation, text
+    from memefly.cleaning import Cleaning
     from memefly.metrics import ptb
+    from memefly.safety import SafetyConfig
 
     cut = ptb.tokenize if arguments.tokenizer == "ptb" else text.tokenize
     folder = newest_version(arguments.model)
-    shares = read_manifest(folder)["config"].get("splits")
-    examples = evaluation.read(arguments.data, arguments.split, shares, arguments.pictures, cut)
+    config = read_manifest(folder)["config"]
+    safety = SafetyConfig(**(config.get("safety") or {}))
+    cleaning = Cleaning.model_validate(config.get("cleaning") or []).with_safety(safety)
+    examples = evaluation.read(arguments.data, arguments.split, config.get("splits"), arguments.pictures, cut, cleaning)
     knobs = {"beam": arguments.beam} if arguments.beam else {}
     found = []
     for model in filter(None, (arguments.model, arguments.against)):

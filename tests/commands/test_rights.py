@@ -49,6 +49,7 @@ def test_where_nothing_may_be_written(memefly, tmp_path):
     assert not list(only_read.iterdir())
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_what_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("import", "memefly", closed / "memes.json", "--out", tmp_path / "out"), closed)
@@ -57,12 +58,14 @@ def test_what_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("run", "--data", tmp_path, "--root", closed), closed)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_data_and_models_that_may_not_be_read(memefly, closed, tmp_path):
     refused(memefly("run", "--data", closed, "--root", tmp_path / "root", "--config", "tiny"), closed)
     refused(memefly("caption", "--model", closed, closed / "a.png"), closed)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_root_that_would_be_taken_for_a_pattern_is_not_made(memefly, tmp_path):
     for command, more in (("run", []), ("sweep", ["--space", tmp_path / "space.yaml"])):

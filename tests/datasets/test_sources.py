@@ -158,6 +158,7 @@ def zipped(path, folder) -> Served:
     return Served(path.read_bytes(), truncate_after=1000, times=1)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 12])
 def test_coco_is_fetched(coco, tmp_path, monkeypatch, limit):

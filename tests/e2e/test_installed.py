@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 HOME = Path(__file__).parents[2]
 LOCK = HOME / "requirements" / ("tfx-1.21.txt" if sys.version_info >= (3, 11) else "tfx-1.16.txt")
 KNOWN = ("ls-files", "--cached", "--others", "--exclude-standard")

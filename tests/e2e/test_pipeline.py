@@ -189,6 +189,7 @@ def kill_when(process: subprocess.Popen, condition, seconds: float = 300) -> Non
     process.wait()
 
 
+@pytest.mark.once
 def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, tmp_path, nowhere):
     undisturbed, _ = finished
     root, out = tmp_path / "root", tmp_path / "out.txt"
@@ -219,6 +220,7 @@ def summary_of_first(root: Path) -> dict:
     return json.loads(min((root / "runs").glob("2*/summary.json")).read_text())
 
 
+@pytest.mark.once
 def test_wandb_that_hangs_holds_no_run_and_a_wrong_key_is_told_first(run, tmp_path):
     with WandbServer() as server:
         wrong = server.environment() | {"WANDB_API_KEY": "9" * 40}

@@ -14,6 +14,8 @@ from memefly.errors import UsageError
 from memefly.serving import promotion
 from pipeline import root as known_root
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def run(memes, small_encoder):
@@ -121,16 +123,12 @@ def test_a_version_that_is_damaged_is_pushed_again(root, run):
     assert again.pushed and again.pushed != str(version) and (version / "saved_model.pb").read_bytes() == b"cut"
 
 
-@pytest.mark.parametrize("damage", ["gone", "file gone", "cut", "other bytes"])
+@pytest.mark.parametrize("damage", ["file gone", "other bytes"])
 def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog, damage):
     model = artifact(root, "Trainer/model")
     (weights,) = model.rglob("variables.data*")
-    if damage == "gone":
-        shutil.rmtree(model)
-    elif damage == "file gone":
+    if damage == "file gone":
         weights.unlink()
-    elif damage == "cut":
-        weights.write_bytes(weights.read_bytes()[:-1])
     else:
         content = bytearray(weights.read_bytes())
         content[len(content) // 2] ^= 255
@@ -160,7 +158,6 @@ def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
     ("lost", "again"),
     [
         ("CaptionExampleGen/examples", "CaptionExampleGen"),
-        ("ImageFeatures/features", "ImageFeatures"),
         ("Transform/transform_graph", "Transform"),
     ],
 )
@@ -251,8 +248,8 @@ def test_places_are_names_of_folders(tmp_path):
 # --- as folders are called, and as they may be ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a blank", "quo'te\"s", "{brace}", "größe 日本", "#%&;$(x)!"])
-def test_roots_of_any_name(run, tmp_path, memes, name):
+def test_roots_of_any_name(run, tmp_path, memes):
+    name = "a blank, quo'te\"s, {brace}, größe 日本, #%&;$(x)!"
     data = tmp_path / f"data [1]* {name}"
     shutil.copytree(memes, data)
     made = run(tmp_path / name, "training.max_steps=2", data=data)

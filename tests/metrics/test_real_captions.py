@@ -31,6 +31,7 @@ def captions(shared_data):
     return [found[name] for name in names]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("tokenize", "golden"), [(text.tokenize, CUT_BY_TEXT), (ptb.tokenize, CUT_BY_PTB)])
 def test_real_captions_agree_with_the_published_code(captions, tokenize, golden):

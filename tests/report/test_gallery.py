@@ -71,6 +71,7 @@ def test_thumbnails_and_overlays():
         assert light[10, -10] > 190 and light[-10, 10] < 60, "light where the model looked"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_built_with_a_model(exported, pictures):
     """Words and maps belong together; maps peak at 255."""

@@ -144,6 +144,7 @@ const key = (name) => document.activeElement.dispatchEvent(new KeyboardEvent('ke
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @needs_browser
 def test_words_show_where_the_model_looked(folder, html):
@@ -170,6 +171,7 @@ def test_words_show_where_the_model_looked(folder, html):
     assert console == ""
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @needs_browser
 def test_the_overlay_is_seen(folder, html, tmp_path):
@@ -196,6 +198,7 @@ def test_the_overlay_is_seen(folder, html, tmp_path):
     assert 0.01 < darker.mean() < 0.2, "about one picture of the page"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @needs_browser
 def test_the_page_filters_and_fits_a_phone_and_the_dark(folder, html):

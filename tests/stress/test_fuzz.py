@@ -6,7 +6,7 @@ import pytest
 
 from stress import archives, pictures, records, servers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
 def test_pictures():
