@@ -9,8 +9,9 @@ rules of the search are ours on both sides, so that both find the same captions;
 peer ranks words with NumPy where the original went through them one by one. It is slow, so it gets a few pictures at a
 time where ours gets a batch.
 
-Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens, in TensorFlow's graph and
-as LiteRT reads it from an eight-bit model (`memefly.exported.lite`). The weights are random and `</s>` is held down, so
+Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens, in TensorFlow's graph,
+there with words and phrases that may not be said (`latency_ms_blocked`), and as LiteRT reads it from an eight-bit model
+(`memefly.exported.lite`). The weights are random and `</s>` is held down, so
 that decoding goes on to the last token.
 
 All sides take turns in each of `--repeats` rounds; told are medians.
@@ -40,15 +41,19 @@ from memefly.decoding import DANGLING, DecodingConfig, decode
 from memefly.encoders.standardize import Standardizer
 from memefly.exported import lite
 from memefly.networks import Network
+from memefly.safety.config import LISTED, SafetyConfig
+from memefly.safety.constraint import Blocked, constrain
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, UNKNOWN_ID
 
 PENALTY = 0.7
 
 
-def our_search(network: Network, config: DecodingConfig, pictures: int, sizes: Sizes, dangling=()) -> Callable:
+def our_search(
+    network: Network, config: DecodingConfig, pictures: int, sizes: Sizes, dangling=(), blocked: Blocked | None = None
+) -> Callable:
     """Features (P, h, w, D) to captions, as one graph of fixed shapes."""
     return tf.function(
-        lambda features: decode(network, features, config, dangling),
+        lambda features: decode(network, features, config, dangling, blocked),
         input_signature=[tf.TensorSpec([pictures, *sizes.feature_shape], tf.float32)],
         autograph=False,
     )
@@ -170,6 +175,21 @@ class Latency:
         return self._calls
 
 
+class BlockedLatency(Latency):
+    """The same, kept from the words and phrases of every list (`memefly.safety`), whose words are all in the
+    vocabulary."""
+
+    def _prepared(self, network: Network, config: DecodingConfig, dangling, sizes: Sizes) -> Callable[[], np.ndarray]:
+        lists = SafetyConfig(categories=LISTED).lists()
+        theirs = sorted({word for phrase in lists.phrases for word in phrase.words})
+        words = [*RESERVED_TOKENS, *theirs[: sizes.vocabulary // 2]]
+        words += [f"word{i}" for i in range(len(words), sizes.vocabulary)]
+        blocked = constrain(words, lists)
+        assert blocked.words and (blocked.has_phrases or len(theirs) > sizes.vocabulary // 2)
+        search = our_search(network, config, 1, sizes, dangling, blocked)
+        return lambda: search(self._features).tokens.numpy()
+
+
 class LiteLatency(Latency):
     """The same in LiteRT, weights in eight bits."""
 
@@ -211,6 +231,7 @@ def main() -> None:
     single = DecodingConfig(beam=3, max_length=20)
     latencies = {
         "latency_ms_additive": Latency(sizes, single, max(1, arguments.calls // arguments.repeats)),
+        "latency_ms_blocked": BlockedLatency(sizes, single, max(1, arguments.calls // arguments.repeats)),
         "latency_ms_dot": Latency(
             sizes, single, max(1, arguments.calls // arguments.repeats), attention="dot", heads=4
         ),
