@@ -133,11 +133,13 @@ def make_plain(data: bytes, max_pixels: int, hash_size: int = 0, as_it_is: bool 
             _check_size(image, max_pixels)
             stage = "truncated"
             plain = as_it_is and _is_plain(image, data)
+            width, height = image.size
+            if plain and not hash_size:  # nobody asks for its pixels here: of a JPEG all is read, an eighth computed
+                image.draft(None, (max(1, width // 8), max(1, height // 8)))
             image.load()
-            _check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
             if plain:
-                said = {"plain": True, "width": image.width, "height": image.height}
-                return said | _looks(image, hash_size), b""
+                return {"plain": True, "width": width, "height": height} | _looks(image, hash_size), b""
+            _check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
             out = io.BytesIO()
             rgb = to_rgb(image)
             rgb.save(out, format="PNG", compress_level=1)

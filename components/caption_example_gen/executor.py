@@ -294,10 +294,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     made.good
                     | f"Only[{split}]" >> beam.Filter(lambda element, wanted=split: element[0] == wanted)
                     | f"Serialized[{split}]" >> beam.Values()
+                    # Not compressed: pictures are by themselves, and trying to takes longer than all the rest.
                     | f"Write[{split}]"
-                    >> beam.io.WriteToTFRecord(
-                        str(Path(examples.uri) / f"Split-{split}" / "data_tfrecord"), file_name_suffix=".gz"
-                    )
+                    >> beam.io.WriteToTFRecord(str(Path(examples.uri) / f"Split-{split}" / "data_tfrecord"))
                 )
                 (
                     made.good

@@ -63,8 +63,8 @@ def data(tmp_path):
 def examples(root) -> dict[tuple[str, str], list[str]]:
     found = {}
     newest = max((root / "artifacts/CaptionExampleGen/examples").iterdir(), key=lambda path: int(path.name))
-    for path in sorted(newest.rglob("*.gz")):
-        for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
+    for path in sorted(newest.rglob("data_tfrecord*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
             key = path.parent.name.removeprefix("Split-"), feature["source"].bytes_list.value[0].decode()
             found[key] = [value.decode() for value in feature["captions"].bytes_list.value]
@@ -105,7 +105,7 @@ def test_same_data_and_steps_give_the_same_bytes(data, run_to, tmp_path):
         steps = [f"data.cleaning={ALL}", "safety.block=[zorg]"]
         assert run_to(data, "CaptionExampleGen", *steps, root=tmp_path / root).components[0]["state"] == "ran"
         made = tmp_path / root / "artifacts/CaptionExampleGen"
-        held.append({p.relative_to(made / "examples").parts[1:]: p.read_bytes() for p in made.rglob("*.gz")})
+        held.append({p.relative_to(made / "examples").parts[1:]: p.read_bytes() for p in made.rglob("data_tfrecord*")})
     assert held[0] == held[1] and held[0]
     assert run_to(data, "CaptionExampleGen", *steps, root=tmp_path / "again").components[0]["state"] == "cached"
     state = run_to(data, "CaptionExampleGen", "safety.block=[zork]", root=tmp_path / "again").components[0]["state"]

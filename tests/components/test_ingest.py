@@ -40,8 +40,8 @@ def write(folder, lines) -> None:
 
 def examples(root) -> list[tuple[str, dict[str, list[bytes]]]]:
     found = []
-    for path in sorted((root / "artifacts" / "CaptionExampleGen" / "examples").rglob("*.gz")):
-        for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
+    for path in sorted((root / "artifacts" / "CaptionExampleGen" / "examples").rglob("data_tfrecord*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
             found.append((path.parent.name, {k: list(v.bytes_list.value) for k, v in features.items()}))
     return found
