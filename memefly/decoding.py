@@ -156,7 +156,7 @@ def decode(
     width = K if isinstance(K, int) else None
     shapes = (
         tf.TensorShape([]),
-        tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), state),
+        tf.nest.map_structure(lambda x: tf.TensorShape([None, *(size or None for size in x.shape[1:])]), state),
         *[tf.TensorShape([None, width])] * 4,
         tf.TensorShape([None, width, T]),
         tf.TensorShape([None, width, None, network.positions]),

@@ -27,9 +27,11 @@ def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int,
     from memefly.networks.ensemble import Ensemble
     from memefly.networks.merge import MergeNetwork
     from memefly.networks.par_inject import ParInjectNetwork
+    from memefly.networks.transformer import TransformerNetwork
 
     kinds: dict[str, Callable[..., Network]] = {
         "attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork,
+        "transformer": TransformerNetwork,
     }  # fmt: skip
     seeds = [seed + i * _SEED_OF_MEMBER for i in range(config.members)]
     networks = [kinds[config.kind](config, vocabulary_size, feature_shape, own) for own in seeds]

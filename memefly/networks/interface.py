@@ -18,24 +18,27 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["attention", "par_inject", "merge"] = Field(
-        "attention", description="Show, Attend and Tell (1502.03044), or where to put the picture (1703.09137)"
+    kind: Literal["attention", "par_inject", "merge", "transformer"] = Field(
+        "attention",
+        description="Show, Attend and Tell (1502.03044), where to put the picture (1703.09137), or a transformer's "
+        "decoder (1706.03762)",
     )
     cell: Literal["gru", "lstm"] = Field("gru", description="gru: a quarter less work a word")
     embedding: int = Field(256, ge=1, description="width of a word")
-    units: int = Field(256, ge=1, description="width of the recurrent state")
+    units: int = Field(256, ge=1, description="width of the recurrent state, or of a transformer's inner layers")
+    layers: int = Field(3, ge=1, le=24, description="of a transformer")
     attention: Literal["additive", "dot"] = Field(
         "additive", description="how positions are scored (1409.0473, 1508.04025)"
     )
     attention_units: int = Field(256, ge=1, description="width of the attention's keys and values, over all heads")
-    heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762)")
+    heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762), which a transformer's is")
     dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
     tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
     members: int = Field(1, ge=1, le=16, description="networks that choose each word together (1609.06647)")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> NetworkConfig:
-        if self.attention == "additive" and self.heads != 1:
+        if self.kind != "transformer" and self.attention == "additive" and self.heads != 1:
             raise ValueError(f"additive attention has one head, heads is {self.heads}; set network.attention=dot")
         if self.attention_units % self.heads:
             raise ValueError(f"attention_units is {self.attention_units}, which {self.heads} heads do not divide")
@@ -53,7 +56,8 @@ class Network(Protocol):
     attends: bool  # whether alphas are the network's own, or uniform
 
     def encode(self, features: tf.Tensor) -> tuple:
-        """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture)."""
+        """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture). A dimension of the
+        state that is 0 here grows from step to step."""
 
     def step(self, memory, state, token: tf.Tensor) -> tuple[tf.Tensor, tuple, tf.Tensor]:
         """The last token int (B,) to logits (B, V) of the next one, the new state, and alphas (B, L)."""

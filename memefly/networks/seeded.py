@@ -26,6 +26,10 @@ class Initializer:
         self._count += 1
         return tf.Variable(tf.zeros(shape), name=name)
 
+    def ones(self, name: str, shape) -> tf.Variable:
+        self._count += 1
+        return tf.Variable(tf.ones(shape), name=name)
+
     def normal(self, name: str, shape, stddev: float) -> tf.Variable:
         return tf.Variable(tf.random.stateless_normal(shape, self._next(), stddev=stddev), name=name)
 

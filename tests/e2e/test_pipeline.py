@@ -159,7 +159,7 @@ def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture. One of
     them as an ensemble, with an encoder of its own, tuned in a last stage."""
     root, _ = finished
-    kind = "merge" if tuned else "par_inject"
+    kind = "merge" if tuned else "transformer"
     tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
     tuning += ["--set", "network.members=2"]
     settings = ["--set", f"network.kind={kind}", "--set", "training.max_steps=20", *(tuning if tuned else [])]

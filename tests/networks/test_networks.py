@@ -18,7 +18,9 @@ NETWORKS = {
     "par_inject": {"kind": "par_inject"},
     "par_inject lstm": {"kind": "par_inject", "cell": "lstm"},
     "merge": {"kind": "merge", "tie_weights": True},
+    "transformer": {"kind": "transformer", "heads": 2, "layers": 2},
     "ensemble": {"members": 2, "cell": "lstm"},
+    "ensemble of transformers": {"kind": "transformer", "members": 2, "layers": 1, "tie_weights": True},
 }
 every = pytest.mark.parametrize("kind", NETWORKS)
 

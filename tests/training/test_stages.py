@@ -146,7 +146,10 @@ def test_written_captions_teach_beside_the_reward(examples, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [{"kind": "par_inject"}, {"kind": "merge"}, {"attention": "dot", "heads": 2}])
+@pytest.mark.parametrize(
+    "kind",
+    [{"kind": "par_inject"}, {"kind": "merge"}, {"kind": "transformer", "heads": 2}, {"attention": "dot", "heads": 2}],
+)
 def test_every_network_learns(examples, tmp_path, kind):
     network = NetworkConfig(embedding=16, units=24, attention_units=16, dropout=0.0, **kind)
     config = changed(epochs=20, precision="auto")  # in bfloat16 where the processor has it
