@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.serving_validator import replay
 from memefly.exported.saved_model import ExportedModel
 from memefly.spelling import BREAK, spell
 from memefly.text import RESERVED_TOKENS, Vocabulary
@@ -69,3 +70,4 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
             said.text == SPELLED[0][0] if i % 2 == 0 else said.text.startswith("nobody") and "me - at 3.5" in said.text
         )
     assert model.manifest["config"]["text"]["breaks"] is True
+    replay.replay(str(model.folder), str(newest(root, "CaptionExampleGen/examples") / "Split-eval"), 2)
