@@ -36,8 +36,8 @@ from memefly.datasets.records import quarantined
 from memefly.errors import PictureError, QuarantineError
 
 QUARANTINE = "quarantine.jsonl"
-SUMMARY, TALLY = "summary.json", "tally.jsonl"
-_BAD, _TEST, _CHANGES = "bad", "test", "changes"
+SUMMARY, _TOLD = "summary.json", "told.jsonl"
+_BAD, _TEST, _CHANGES, _COUNTS = "bad", "test", "changes", "counts"
 CLEANED = "cleaned"  # why a record is in the quarantine of which cleaning left nothing
 _DECODED_AT_ONCE = os.cpu_count() or 1
 _BATCH = 8 * _DECODED_AT_ONCE  # lines
@@ -195,6 +195,7 @@ class MakeExamples(beam.DoFn):
             yield from self._near(step, sides, first.image)
         for split, captions in sides.items():
             yield split, example(image_id, data, found[0].size, list(captions), first.group, first.image)
+            yield beam.pvalue.TaggedOutput(_COUNTS, (split, (1, len(captions))))
 
     def _read(self, image_id: str, image: str, plain: bool) -> bytes:
         """A picture again, which has been checked: raises `PictureError` where it is another one by now."""
@@ -286,7 +287,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Meet" >> beam.GroupByKey()
                 | "MakeExamples"
                 >> beam.ParDo(MakeExamples(data, shares, max_pixels, cleaning), *verdicts).with_outputs(
-                    _BAD, _CHANGES, main="good"
+                    _BAD, _CHANGES, _COUNTS, main="good"
                 )
             )
             for split in records.SPLITS:
@@ -298,37 +299,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     | f"Write[{split}]"
                     >> beam.io.WriteToTFRecord(str(Path(examples.uri) / f"Split-{split}" / "data_tfrecord"))
                 )
-                (
-                    made.good
-                    | f"Of[{split}]" >> beam.Filter(lambda element, wanted=split: element[0] == wanted)
-                    | f"Captions[{split}]" >> beam.Map(_count_captions)
-                    | f"Total[{split}]" >> beam.CombineGlobally(_AddPairs())
-                    | f"Tell[{split}]" >> beam.Map(json.dumps)
-                    | f"WriteCount[{split}]"
-                    >> beam.io.WriteToText(str(folder / f"count-{split}"), shard_name_template="")
-                )
-            (
-                (identified[_BAD], made[_BAD])
-                | "AllBad" >> beam.Flatten()
-                | "BadToJson" >> beam.Map(textfile.to_json)
-                | "WriteBad" >> beam.io.WriteToText(str(folder / QUARANTINE), shard_name_template="")
-            )
-            (
-                (identified[_CHANGES], made[_CHANGES])
+            # All that is told beside the Examples in one file: each write is half a dozen stages of its own.
+            told = {
+                "bad": (identified[_BAD], made[_BAD]) | "AllBad" >> beam.Flatten(),
+                "tally": (identified[_CHANGES], made[_CHANGES])
                 | "AllChanges" >> beam.Flatten()
-                | "Tally" >> beam.CombinePerKey(Tally())
-                | "TallyToJson" >> beam.Map(textfile.to_json)
-                | "WriteTally" >> beam.io.WriteToText(str(folder / TALLY), shard_name_template="")
-            )
+                | "Tally" >> beam.CombinePerKey(Tally()),
+                "lines": lines | "CountLines" >> beam.combiners.Count.Globally(),
+                "test": identified[_TEST] | "CountTest" >> beam.combiners.Count.Globally(),
+                "split": made[_COUNTS] | "CountCaptions" >> beam.CombinePerKey(_AddPairs()),
+            }
             (
-                lines
-                | "CountLines" >> beam.combiners.Count.Globally()
-                | "WriteLines" >> beam.io.WriteToText(str(folder / "count-lines"), shard_name_template="")
-            )
-            (
-                identified[_TEST]
-                | "CountTest" >> beam.combiners.Count.Globally()
-                | "WriteTest" >> beam.io.WriteToText(str(folder / "count-test"), shard_name_template="")
+                [what | f"Name[{name}]" >> beam.Map(lambda one, n=name: (n, one)) for name, what in told.items()]
+                | "AllTold" >> beam.Flatten()
+                | "ToJson" >> beam.Map(textfile.to_json)
+                | "Tell" >> beam.io.WriteToText(str(folder / _TOLD), shard_name_template="")
             )
         self._finish(folder, cleaning, exec_properties["max_quarantined"])
         examples.split_names = artifact_utils.encode_split_names(list(records.SPLITS))
@@ -336,19 +321,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _finish(self, folder: Path, cleaning: Cleaning, allowed: float) -> None:
         """Counts into `summary.json`; the quarantine in line order."""
-        entries = sorted(_json_lines(folder / QUARANTINE), key=lambda e: (e["line"], e["what"], e["detail"]))
+        told: dict[str, list] = {name: [] for name in ("bad", "tally", "lines", "test", "split")}
+        for name, one in _json_lines(folder / _TOLD):
+            told[name].append(one)
+        (folder / _TOLD).unlink()
+        entries = sorted(told["bad"], key=lambda e: (e["line"], e["what"], e["detail"]))
         (folder / QUARANTINE).write_text("".join(textfile.to_json(entry) + "\n" for entry in entries), encoding="utf-8")
-        sides = {split: json.loads((folder / f"count-{split}").read_text()) for split in records.SPLITS}
+        sides = dict.fromkeys(records.SPLITS, (0, 0)) | dict(told["split"])
         records_ = [entry for entry in entries if entry["what"] == "record"]
         bad = [entry for entry in records_ if entry["reason"] != CLEANED]  # which was asked for
-        lines = int((folder / "count-lines").read_text())
+        (lines,), (left_for_test,) = told["lines"], told["test"]
         summary = {
             "images": sum(images for images, _ in sides.values()),
             "captions": sum(captions for _, captions in sides.values()),
             "quarantined": len(records_),
             "quarantined_captions": len(entries) - len(records_),
-            "left_for_test": int((folder / "count-test").read_text()),
-            "cleaning": _table(cleaning, _json_lines(folder / TALLY)),
+            "left_for_test": left_for_test,
+            "cleaning": _table(cleaning, told["tally"]),
             "splits": {split: {"images": images, "captions": captions} for split, (images, captions) in sides.items()},
         }
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -368,11 +357,6 @@ def _table(cleaning: Cleaning, tallies: Iterable) -> list[dict]:
         row["why"] = {} if step.tells else dropped["why"]
         table.append(row)
     return table
-
-
-def _count_captions(element: tuple[str, bytes]) -> tuple[int, int]:
-    captions = tf.train.Example.FromString(element[1]).features.feature["captions"].bytes_list.value
-    return 1, len(captions)
 
 
 class _AddPairs(beam.CombineFn):
