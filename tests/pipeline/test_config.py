@@ -25,7 +25,7 @@ def test_overrides_win_over_files_and_files_over_presets(tmp_path):
         (["training.epochs=none"], r"training\.epochs: .*valid integer.*got 'none'"),
         (["training.epochs=0"], r"training\.epochs: .*greater than or equal to 1.*got 0"),
         (["trainings.epochs=1"], r"trainings is no key; known are data, text, encoder"),
-        (["network.kind=transformer"], r"network\.kind: .*'attention'.*got 'transformer'"),
+        (["network.kind=perceiver"], r"network\.kind: .*'attention'.*got 'perceiver'"),
         (["decoding.max_length=99"], "lower the one or raise the other"),
         (["training.flip=0.5"], "set encoder.flip=true"),
         (["epochs"], r"section\.key=value"),
