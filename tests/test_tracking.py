@@ -148,6 +148,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "when", "expected"), FAULTS)
 def test_no_server_fails_or_holds_a_run(tmp_path, with_server, monkeypatch, caplog, how, when, expected):

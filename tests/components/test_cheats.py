@@ -9,7 +9,7 @@ from scenes import World
 
 from components.caption_metrics import evaluation
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.once]
 
 
 @pytest.fixture(scope="module")

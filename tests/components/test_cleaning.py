@@ -11,6 +11,8 @@ from PIL import Image
 
 from memefly.cleaning import Cleaning
 
+pytestmark = pytest.mark.once
+
 ALL = (
     "[mojibake, html, control, unicode, urls, {step: length, max_words: 20}, language, duplicates, near_duplicates, "
     "pictures]"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
 HOME = Path(__file__).parents[2]
 SPACE = """\
 method: grid
