@@ -5,7 +5,7 @@ MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
 UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
-LONG := tests/lanes tests/e2e tests/test_tracking.py tests/components
+LONG := tests/lanes tests/e2e tests/training tests/test_tracking.py tests/components
 LONGEST_FIRST := $(LONG) $(filter-out $(LONG),$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
 .PHONY: help setup demo test unit lint stress bench lock clean
