@@ -47,6 +47,7 @@ def newest(root, artifact):
     return max((root / "artifacts" / artifact).iterdir(), key=lambda path: int(path.name))
 
 
+@pytest.mark.once
 def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_path):
     kept = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep"]
     longer = ["training.epochs=40", "training.patience=40", "training.pictures=2"]

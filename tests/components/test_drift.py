@@ -51,6 +51,7 @@ def test_train_and_eval_that_are_alike_and_that_are_not(tmp_path, run_to):
     assert set(told(run_to(other, "StrictExampleValidator", quiet, root="second"))) == {("group", "eval")}
 
 
+@pytest.mark.once
 def test_drift_from_the_last_blessed_model(tmp_path, run_to):
     first = run_to(data(tmp_path / "first", COLD, COLD), "Tracking")
     assert first.pushed and {against for _, against in told(first)} == {"eval"}

@@ -164,6 +164,7 @@ def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to, empty):
     assert not list((tmp_path / "root" / "features").rglob("*.f16"))
 
 
+@pytest.mark.once
 def test_min_count_that_leaves_no_word_is_named(memes, run_to):
     with pytest.raises(ConfigError, match=r"the vocabulary has no word: .* lower text\.min_count"):
         run_to(memes, "Trainer", "text.min_count=100000")

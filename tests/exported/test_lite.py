@@ -51,7 +51,7 @@ def test_the_search_is_that_of_the_model(model, small, pictures):
 @pytest.mark.parametrize("kind", ["attention", "transformer"])
 def test_an_ensemble_is_searched_as_in_the_graph(kind):
     """Weights of matrices so small stay float32: the same captions, the same scores."""
-    config = NetworkConfig(kind=kind, members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
+    config = NetworkConfig(kind=kind, layers=1, members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
     network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
     for member in network.members:
         member.words.kernel.assign(8 * member.words.kernel)  # so that words differ

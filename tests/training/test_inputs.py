@@ -123,6 +123,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path):
     """Sixteen times the data in a process of its own: at most 15 % more resident memory, at its peak."""
