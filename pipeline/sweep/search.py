@@ -30,6 +30,7 @@ from pipeline.config import PipelineConfig
 from pipeline.sweep import space as spaces
 from pipeline.sweep.trials import COMMON, SPACE, WANDB, Folder, Outcome, Trial
 
+_INTERRUPT = signal.SIGUSR1  # SIGINT is ignored where a shell began the command in the background
 _TO_BEGIN = 60.0  # seconds, for W&B to take up a sweep, and between trials
 
 OnEvent = Callable[[str, dict], None]
@@ -261,7 +262,7 @@ class Sweep:
     @contextlib.contextmanager
     def _interrupted_where_wandb_is_gone(self, trying: threading.Lock) -> Iterator[None]:
         """W&B's agent waits for ever for a server that does not say what to try."""
-        ended, lost, main = threading.Event(), [], threading.get_ident()
+        ended, lost, waiting = threading.Event(), [], threading.get_ident()
 
         def watch() -> None:
             while not ended.wait(_TO_BEGIN):
@@ -270,18 +271,22 @@ class Sweep:
                         tracking.ask()
                 except tracking.OutOfReach as why:
                     lost.append(why)
-                    # To that thread itself: one that takes a signal for it leaves it waiting.
-                    signal.pthread_kill(main, signal.SIGINT)
+                    signal.pthread_kill(waiting, _INTERRUPT)
                     return
 
-        threading.Thread(target=watch, daemon=True).start()
+        before = signal.signal(_INTERRUPT, signal.default_int_handler)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
         try:
             yield
         except KeyboardInterrupt:
             if not lost:
                 raise
         finally:
+            signal.signal(_INTERRUPT, signal.SIG_IGN)  # what comes now comes too late
             ended.set()
+            watcher.join()
+            signal.signal(_INTERRUPT, before)
         if lost:
             raise lost[0]
 
