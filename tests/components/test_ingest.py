@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tfx.utils import dependency_utils
 
 from memefly.errors import AnomalyError, ConfigError, DataError, QuarantineError
 
@@ -110,11 +111,14 @@ def test_too_much_bad_stops_and_says_what(tmp_path, run_to):
     assert "records are bad" in summary["error"]
 
 
-def test_one_picture_under_two_names_is_one_example(tmp_path, run_to):
+def test_one_picture_under_two_names_is_one_example(tmp_path, run_to, monkeypatch):
+    made = []  # packages of TFX, for workers elsewhere
+    monkeypatch.setattr(dependency_utils, "build_ephemeral_package", lambda: made.append("one"))
     same = png()
     lines = [*good(5), ("a.png", same, {"captions": ["one"]}), ("b.png", same, {"captions": ["two", "one"]})]
     write(tmp_path / "data", lines)
     assert run_to(tmp_path / "data", "CaptionExampleGen").data["images"] == 6
+    assert made == []
     captions = [f["captions"] for _, f in examples(tmp_path / "root")]
     assert [b"one", b"two"] in captions
 
