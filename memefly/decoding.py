@@ -176,7 +176,8 @@ def decode(
             longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
             step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), longest)
         if phrases:
-            step += phrases.forbidden(begun)
+            # In most steps no hypothesis has begun one, and then nothing is forbidden.
+            step = tf.cond(tf.reduce_any(begun > 0), lambda: step + phrases.forbidden(begun), lambda: step)
         step = tf.where(finished[:, :, tf.newaxis], only_pad, step)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(~finished, tf.int32)  # (B, K)
