@@ -60,8 +60,7 @@ def _caption(arguments) -> int:
             failed[path] = error
     model = loading.load(version) if readable else None
     captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
-    unsafe = {path: UnsafeError() for path, found in captions.items() if not found}
-    failed |= unsafe
+    failed |= {path: UnsafeError() for path, found in captions.items() if not found}
     for path in arguments.images:
         if path in failed:
             print(f"memefly: {path}: {failed[path]}", file=sys.stderr)
@@ -75,7 +74,7 @@ def _caption(arguments) -> int:
             for caption in captions[path][: arguments.beam or 1]:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
                 print(f"{path}: {' / '.join(caption.boxes)}{score}")
-    return (1 if len(unsafe) == len(failed) else 2) if failed else 0
+    return max((error.exit_code for error in failed.values()), default=0)
 
 
 def _knob(argument: str) -> tuple[str, float]:
