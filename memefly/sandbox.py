@@ -5,7 +5,8 @@
 
 The function takes the bytes and keywords that JSON can hold, and returns a dict of such values and bytes. What it
 computes with may hang, ask for all the memory there is, crash, or write to standard error: nobody else notices.
-Processes start when they are first wanted, one a caller at a time, and serve one call after another.
+Processes start when they are first wanted, one a caller at a time, and serve one call after another; those that
+`start` had ready are replaced when they end, before anybody waits for one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Sandbox:
     def __init__(self, function: str):
         self._function = function
         self._idle: list[_Child] = []
+        self._living = self._wanted = 0  # of processes, busy ones too; how many there are to be at least
         self._lock = threading.Lock()
         atexit.register(self.close)
         # A fork has the pipes of the one that it was forked from.
@@ -61,25 +63,26 @@ class Sandbox:
         process from starting."""
         too_long = LimitError("time", f"more than {limits.seconds} seconds of a processor")
         for last in (False, True):
-            child = self._take()
+            # What ended one process may end the next: that is one of its own, and the others stay for other callers.
+            child = self._new() if last else self._take()
             try:
                 answer = child.ask(data, limits, arguments)
             except (EOFError, OSError):
-                status = child.kill()
+                status = self._end(child)
                 if status == -signal.SIGXCPU:
                     raise too_long from None
                 if last:  # the first may have been somebody's who kills processes
                     raise LimitError("crash", _death(status)) from None
                 continue
             except BaseException:  # it may still answer, and the next caller would hear that
-                child.kill()
+                self._end(child)
                 raise
             if answer is None:
-                child.kill()
+                self._end(child)
                 raise too_long
             said, payload = answer
             if said.get("limit"):
-                child.kill()  # memory that was given back is not all there again
+                self._end(child)  # memory that was given back is not all there again
                 raise LimitError(said["limit"], said["detail"])
             with self._lock:
                 self._idle.append(child)
@@ -87,14 +90,16 @@ class Sandbox:
         raise AssertionError("unreachable")
 
     def start(self, processes: int) -> None:
-        """Has so many processes ready, so that no call waits for one."""
-        children = [self._take() for _ in range(processes)]
+        """Has so many processes ready, so that no call waits for one, now or after others have ended some."""
         with self._lock:
-            self._idle += children
+            self._wanted = processes
+        while self._lacking():
+            self._refill()
 
     def close(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._wanted = self._idle, [], 0
+            self._living -= len(idle)
         for child in idle:
             child.kill()
 
@@ -102,10 +107,46 @@ class Sandbox:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return _Child(self._function)
+        return self._new()
+
+    def _new(self) -> _Child:
+        with self._lock:
+            self._living += 1
+        try:
+            return _Child(self._function)
+        except BaseException:
+            with self._lock:
+                self._living -= 1
+            raise
+
+    def _end(self, child: _Child) -> int:
+        """Its exit status; another takes its place, in time for whoever comes next."""
+        with self._lock:
+            self._living -= 1
+        if self._lacking():
+            threading.Thread(target=self._replace, name="sandbox", daemon=True).start()
+        return child.kill()
+
+    def _replace(self) -> None:
+        with contextlib.suppress(OSError, RuntimeError):  # which the next caller is told, trying the same
+            self._refill()
+
+    def _lacking(self) -> bool:
+        with self._lock:
+            return self._living < self._wanted
+
+    def _refill(self) -> None:
+        child = self._new()
+        with self._lock:
+            if self._wanted:
+                self._idle.append(child)
+                return
+            self._living -= 1  # closed meanwhile
+        child.kill()
 
     def _forget(self) -> None:
         self._idle, self._lock = [], threading.Lock()
+        self._living = self._wanted = 0
 
 
 class _Child:

@@ -66,6 +66,22 @@ def test_a_process_that_somebody_kills_is_replaced(sandbox):
     assert sandbox(b"ab", LIMITS, what="echo")[1] == b"ba"
 
 
+@pytest.mark.parametrize(("what", "limit"), [("die", "crash"), ("grow", "memory")])
+def test_who_ends_a_process_leaves_others_theirs(sandbox, what, limit):
+    """One that is asked while another breaks a process down waits for no start, and neither does the one after it."""
+    sandbox.start(2)
+    ready = {child._process.pid for child in sandbox._idle}
+    assert len(ready) == 2
+    with pytest.raises(LimitError) as raised:
+        sandbox(b"", LIMITS, what=what)
+    assert raised.value.limit == limit
+    assert sandbox._idle, "one is ready at once"
+    until = time.monotonic() + 30
+    while len(sandbox._idle) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(sandbox._idle) == 2 and len({child._process.pid for child in sandbox._idle} & ready) == 1
+
+
 def test_each_caller_has_one_of_its_own(sandbox):
     found = []
     ends = threading.Barrier(4)
