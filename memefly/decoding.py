@@ -131,8 +131,10 @@ def decode(
     forbidden = tf.reduce_sum(tf.one_hot(never, V), axis=0)
     phrases = _Phrases(blocked) if blocked and blocked.has_phrases else None
     forbidden += _cast(t < knobs.block("min_length")) * end
+    after = None  # (V,), what may not follow a word: </s> or, as that is said of all, <pad>
     if last_word is not None:
         forbidden = tf.maximum(forbidden, _cast(tf.equal(t, last_step[..., tf.newaxis] - 1)) * last_word)
+        after = tf.where(last_word > 0, END_ID, PAD_ID)
     forbidden = tf.where(t >= last_step[..., tf.newaxis], 1 - end, forbidden) * _NEVER
     only_pad = (1.0 - tf.one_hot(PAD_ID, V)) * _NEVER  # how a finished hypothesis goes on
 
@@ -142,14 +144,15 @@ def decode(
     group_size = tf.maximum(knobs.column("beam") // knobs.column("groups"), 1)  # (B, 1) or ()
     first = tf.equal(slots % group_size, 0) | knobs.sampled
     log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, _NEVER), [B, K])
+    # Words move to the left as more are said: what was said last has one place, whatever the step is.
+    said = tf.concat([tf.fill([B, K, T], PAD_ID), tf.fill([B, K, 1], START_ID)], axis=2)  # (B, K, T + 1)
     loop = (
         tf.constant(0),
         state,
-        tf.fill([B, K], START_ID),  # last token
+        said,
         log_probs,
         tf.zeros([B, K], tf.int32),  # lengths
-        tf.zeros([B, K], tf.bool),  # finished
-        tf.fill([B, K, T], PAD_ID),  # tokens
+        tf.ones([B, K], tf.bool),  # whether it grows
         tf.zeros([B, K, T if with_alphas else 0, network.positions]),  # alphas
         tf.zeros([B, K], tf.int32),  # where a hypothesis is in blocked phrases
     )
@@ -157,30 +160,31 @@ def decode(
     shapes = (
         tf.TensorShape([]),
         tf.nest.map_structure(lambda x: tf.TensorShape([None, *(size or None for size in x.shape[1:])]), state),
-        *[tf.TensorShape([None, width])] * 4,
-        tf.TensorShape([None, width, T]),
+        tf.TensorShape([None, width, T + 1]),
+        *[tf.TensorShape([None, width])] * 3,
         tf.TensorShape([None, width, None, network.positions]),
         tf.TensorShape([None, width]),
     )
     uniform = _uniform(knobs, B, K, T) if knobs.may_sample else None  # (B, K, T)
+    longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
 
-    def unfinished(t, state, last, log_probs, lengths, finished, tokens, alphas, begun):
-        return (t < T) & ~tf.reduce_all(finished)
+    def unfinished(t, state, said, log_probs, lengths, grows, alphas, begun):
+        return (t < T) & tf.reduce_any(grows)
 
-    def extend(t, state, last, log_probs, lengths, finished, tokens, alphas, begun):
+    def extend(t, state, said, log_probs, lengths, grows, alphas, begun):
+        last = said[:, :, -1]
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
         step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
-        if last_word is not None:
-            step += (tf.gather(last_word, last) * _NEVER)[:, :, tf.newaxis] * end
+        unsaid = [phrases.ends(begun)] if phrases else []
+        if after is not None:
+            unsaid.append(tf.expand_dims(tf.gather(after, last), 2))
         if knobs.on("block_ngram"):
-            longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
-            step = _block_repeats(step, tokens, t, knobs.column("block_ngram"), longest)
-        if phrases:
-            # In most steps no hypothesis has begun one, and then nothing is forbidden.
-            step = tf.cond(tf.reduce_any(begun > 0), lambda: step + phrases.forbidden(begun), lambda: step)
-        step = tf.where(finished[:, :, tf.newaxis], only_pad, step)
+            unsaid.append(_repeats(said, knobs.column("block_ngram"), longest))
+        if unsaid:
+            step = _forbid(step, tf.concat(unsaid, axis=2))
+        step = tf.where(grows[:, :, tf.newaxis], step, only_pad)
         totals = log_probs[:, :, tf.newaxis] + step
-        longer = lengths + tf.cast(~finished, tf.int32)  # (B, K)
+        longer = lengths + tf.cast(grows, tf.int32)  # (B, K)
         ranks = totals / _norm(longer, knobs.column("length_penalty"))[:, :, tf.newaxis]
         chosen = _choose(ranks, knobs, slots, group_size)  # (B, K), an index into K * V each
         if knobs.may_sample:
@@ -191,26 +195,29 @@ def decode(
             )
             chosen = tf.where(knobs.sampled, slots * V + token, chosen)
         parent, token = chosen // V, chosen % V
-        flat = tf.reshape(rows + parent, [-1])  # (N,)
-        state = tf.nest.map_structure(lambda x: tf.gather(x, flat), state)
-        log_probs = tf.reshape(tf.gather(tf.reshape(totals, [-1]), rows * V + chosen), [B, K])
-        lengths, was_finished = (tf.reshape(tf.gather(tf.reshape(x, [-1]), flat), [B, K]) for x in (longer, finished))
-        here = tf.range(T) == t  # (T,)
-        tokens = tf.gather(tf.reshape(tokens, [-1, T]), tf.reshape(flat, [B, K]))
-        tokens = tf.where(here, tf.expand_dims(token, 2), tokens)
+        parent = rows + parent  # among all N
+        state = tf.nest.map_structure(lambda x: tf.gather(x, tf.reshape(parent, [-1])), state)
+        log_probs = tf.gather(tf.reshape(totals, [-1]), rows * V + chosen)
+        lengths = tf.gather(tf.reshape(longer, [-1]), parent)
+        said = tf.gather(tf.reshape(said[:, :, 1:], [-1, T]), parent)
+        said = tf.concat([said, tf.expand_dims(token, 2)], axis=2)
         if with_alphas:
-            alpha = tf.reshape(tf.gather(alpha, flat), [B, K, network.positions])
-            alpha = tf.where(was_finished[:, :, tf.newaxis], 0.0, alpha)
-            alphas = tf.gather(alphas, parent, batch_dims=1)
-            alphas = tf.where(here[:, tf.newaxis], alpha[:, :, tf.newaxis], alphas)
+            here = tf.expand_dims(tf.equal(tf.range(T), t), 1)  # (T, 1)
+            grew = tf.gather(tf.reshape(grows, [-1]), parent)[:, :, tf.newaxis]
+            alpha = tf.where(grew, tf.gather(alpha, parent), 0.0)  # (B, K, L)
+            alphas = tf.gather(tf.reshape(alphas, [-1, T, network.positions]), parent)
+            alphas = tf.where(here, alpha[:, :, tf.newaxis], alphas)
         if phrases:
-            begun = phrases.after(tf.gather(begun, parent, batch_dims=1), token)
-        return t + 1, state, token, log_probs, lengths, was_finished | (token == END_ID), tokens, alphas, begun
+            begun = phrases.after(tf.gather(tf.reshape(begun, [-1]), parent), token)
+        grows = (token != END_ID) & (token != PAD_ID)
+        return t + 1, state, said, log_probs, lengths, grows, alphas, begun
 
     # A finished hypothesis' last token is padding; feeding it on is harmless, what follows is only padding again.
-    _, _, _, log_probs, lengths, _, tokens, alphas, _ = tf.while_loop(
+    steps, _, said, log_probs, lengths, _, alphas, _ = tf.while_loop(
         unfinished, extend, loop, shape_invariants=shapes, maximum_iterations=T, parallel_iterations=1
     )
+    padded = tf.pad(said[:, :, 1:], [[0, 0], [0, 0], [0, T]], constant_values=PAD_ID)
+    tokens = tf.gather(padded, T - steps + tf.range(T), axis=2)
     scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
@@ -223,12 +230,15 @@ class _Phrases:
     def __init__(self, blocked: Blocked):
         self._kinds = tf.constant(blocked.kinds)  # (V,)
         self._follows = tf.constant(blocked.follows)  # (S, C)
-        # Rows of words would be faster to read and thousands of times larger.
-        self._forbidden = tf.constant(np.where(blocked.forbidden, _NEVER, 0.0).astype(np.float32))  # (S, C)
+        words = [np.flatnonzero(row[blocked.kinds]) for row in blocked.forbidden]
+        table = np.full((len(words), max(map(len, words))), PAD_ID, np.int32)
+        for row, ids in zip(table, words):
+            row[: len(ids)] = ids
+        self._ends = tf.constant(table)  # (S, M), far less than rows of words, as few words end a phrase
 
-    def forbidden(self, state: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities to add: (B, K, V)."""
-        return tf.gather(tf.gather(self._forbidden, state), self._kinds, axis=2)
+    def ends(self, state: tf.Tensor) -> tf.Tensor:
+        """Words that may not come next, <pad> among them: int32 (B, K, M)."""
+        return tf.gather(self._ends, state)
 
     def after(self, state: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
         """(B, K), when the words int32 (B, K) have been said."""
@@ -333,28 +343,31 @@ def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:
     return tf.map_fn(lambda seed: tf.random.stateless_uniform([K, T], [seed, 0]), seeds, fn_output_signature=tf.float32)
 
 
-def _block_repeats(step: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, size: tf.Tensor, longest: int) -> tf.Tensor:
-    """Forbids words that would end an n-gram which the hypothesis has said already.
+def _repeats(said: tf.Tensor, size: tf.Tensor, longest: int) -> tf.Tensor:
+    """Words that would end an n-gram which the hypothesis has said already, and others that are never said: int32
+    (B, K, T + 1).
 
-    step float32 (B, K, V), tokens int32 (B, K, T) of which t are written, size int32 () or (B, 1), 0 for none and
-    `longest` at most.
+    said int32 (B, K, T + 1), padded before its start; size int32 () or (B, 1), 0 for none and `longest` at most.
     """
-    T = tokens.shape[2]
+    T = said.shape[2]
     size = size[..., tf.newaxis] if size.shape.rank else size  # (B, 1, 1) or ()
-    padded = tf.pad(tokens, [[0, 0], [0, 0], [longest - 1, 0]], constant_values=-1)  # -1: no word
-    # alike[…, i]: whether the words before position i are, one by one, those before position t.
-    alike = tf.broadcast_to(tf.range(T) < t, tf.shape(tokens))
-    repeats = alike & tf.equal(size, 1)
+    # -1: no word. <pad> and <s> are compared like words; what follows them is forbidden anyway, or the first word,
+    # which only an n-gram from the start could repeat.
+    padded = tf.pad(said, [[0, 0], [0, 0], [longest - 1, 0]], constant_values=-1)
+    repeats = tf.equal(size, 1)
+    alike: tf.Tensor | bool = True  # (B, K, T + 1), whether the words before each, one by one, are the last ones
     for back in range(1, longest):
-        recent = tf.expand_dims(tf.gather(tokens, tf.maximum(t - back, 0), axis=2), 2)  # (B, K, 1)
         earlier = padded[:, :, longest - 1 - back :][:, :, :T]  # the word `back` places before each
-        alike &= tf.equal(earlier, recent)
+        alike &= tf.equal(earlier, said[:, :, T - back : T - back + 1])
         repeats |= alike & tf.equal(size, back + 1)
-    # Non-repeats point at <pad>, which is forbidden anyway.
-    words = tf.where(repeats, tokens, PAD_ID)
-    V = tf.shape(step)[2]
-    row = tf.range(tf.size(step) // V)[:, tf.newaxis] * V  # (N, 1)
-    index = tf.reshape(row + tf.reshape(words, [-1, T]), [-1, 1])
+    return tf.where(repeats, said, PAD_ID)
+
+
+def _forbid(step: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities (B, K, V) where `words` (B, K, M) of each hypothesis, and <pad>, are never said."""
+    B, K, V = tf.unstack(tf.shape(step))
+    row = tf.range(B * K)[:, tf.newaxis] * V  # (N, 1)
+    index = tf.reshape(row + tf.reshape(words, [B * K, -1]), [-1, 1])
     blocked = tf.scatter_nd(index, tf.fill([tf.size(index)], _NEVER), [tf.size(step)])  # those of a word add up
     return step + tf.reshape(blocked, tf.shape(step))
 
