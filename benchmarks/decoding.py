@@ -37,9 +37,10 @@ import tf_keras
 from benchmarks import training
 from benchmarks.training import Sizes, our_network
 from memefly import provenance
-from memefly.decoding import DANGLING, DecodingConfig, decode
+from memefly.decoding import DecodingConfig, decode
 from memefly.encoders.standardize import Standardizer
 from memefly.exported import lite
+from memefly.metrics.form import DANGLING
 from memefly.networks import Network
 from memefly.safety.config import LISTED, SafetyConfig
 from memefly.safety.constraint import Blocked, constrain
@@ -196,7 +197,9 @@ class LiteLatency(Latency):
     def _prepared(self, network: Network, config: DecodingConfig, dangling, sizes: Sizes) -> Callable[[], np.ndarray]:
         depth = sizes.feature_shape[-1]
         as_it_is = Standardizer(np.zeros(depth, np.float32), np.ones(depth, np.float32))
-        self._flatbuffer = lite.search_of(network, as_it_is, config, dangling, sizes.feature_shape)  # it is not copied
+        self._flatbuffer = lite.search_of(
+            network, as_it_is, config, sizes.feature_shape, dangling=dangling
+        )  # it is not copied
         self._interpreter = lite.Interpreter(model_content=self._flatbuffer, num_threads=os.cpu_count())
         search, features = self._interpreter.get_signature_runner(), self._features.numpy()
         return lambda: search(features=features)["tokens"]

@@ -83,7 +83,8 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
 
     from components.caption_trainer.transformed import read_transformed
     from memefly import encoders
-    from memefly.decoding import dangling_ids, decode
+    from memefly.decoding import decode
+    from memefly.rules import dangling_ids, pieces_of
     from memefly.training import train
     from memefly.training.validation import validate
     from pipeline import config as configuration
@@ -101,10 +102,9 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
             print(json.dumps({k: values[k] for k in shown}), file=sys.stderr, flush=True)
 
     result = train(examples, standardizer, vocabulary, config.network, config.training, checkpoints, on_event)
+    rules = {"dangling": dangling_ids(vocabulary), "pieces": pieces_of(vocabulary)}
     decoder = tf.function(
-        lambda shown: decode(
-            result.network, standardizer(shown), config.decoding, dangling_ids(vocabulary)
-        ).tokens[:, 0],
+        lambda shown: decode(result.network, standardizer(shown), config.decoding, **rules).tokens[:, 0],
         input_signature=[tf.TensorSpec([None, *shape], tf.float16)],
         autograph=False,
     )  # fmt: skip

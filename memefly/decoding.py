@@ -15,7 +15,7 @@ place in the beam and compete there with the growing ones by that score.
 
 Always: every caption ends in `</s>` within `max_length`, and never says `<pad>`, `<s>` or `<unk>`. If wanted: no n-gram
 twice (Paulus et al., 1705.04304), a least number of words, no article or preposition at the end, no word and no phrase
-that is blocked (`memefly.safety.constraint`).
+that is blocked (`memefly.safety.constraint`); `memefly.rules` has what looks back.
 
 Every knob may also come as a tensor (B,) in `overrides`, one value a picture, which is how the SavedModel's `decode`
 signature works; a knob that is off in the configuration and not overridden costs nothing.
@@ -28,18 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from memefly.metrics.form import DANGLING
 from memefly.networks import Network
+from memefly.rules import LONGEST_NGRAM, NEVER, Pieces, Rules
 from memefly.safety.constraint import Blocked
-from memefly.spelling import BREAK
-from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
-
-_LONGEST_NGRAM = 4  # that `block_ngram` can block
-_NEVER = -1e9  # a log-probability that nothing outweighs, and that adds up without becoming NaN as -inf would
+from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 
 class DecodingConfig(BaseModel):
@@ -54,7 +49,7 @@ class DecodingConfig(BaseModel):
     min_length: int = Field(1, ge=0, description="words of a caption at least")
     length_penalty: float = Field(0.7, ge=0.0, le=2.0, description="0: sum of log-probabilities; 1: their mean")
     block_ngram: int = Field(
-        3, ge=0, le=_LONGEST_NGRAM, description="no n-gram so long twice in a caption; 0: any (1705.04304)"
+        3, ge=0, le=LONGEST_NGRAM, description="no n-gram so long twice in a caption; 0: any (1705.04304)"
     )
     dangling: bool = Field(False, description="whether a caption may end in an article, a preposition or the like")
     temperature: float = Field(0.0, ge=0.0, description="0: search; above: samples from the distribution so flattened")
@@ -94,11 +89,6 @@ class Decoded(NamedTuple):
     alphas: tf.Tensor | None  # float32 (B, K, T, L), where the network looked for each token; zero after </s>
 
 
-def dangling_ids(vocabulary: Vocabulary) -> list[int]:
-    """Ids of the words that no caption should end in, and of the break, after which something has to come."""
-    return [i for i, word in enumerate(vocabulary.words) if word in DANGLING or word == BREAK]
-
-
 def decode(
     network: Network,
     features: tf.Tensor,
@@ -106,14 +96,16 @@ def decode(
     dangling: Sequence[int] = (),
     blocked: Blocked | None = None,
     *,
+    pieces: Pieces | None = None,
     overrides: Mapping[str, tf.Tensor] | None = None,
     with_alphas: bool = False,
 ) -> Decoded:
     """Standardised features float32 (B, h, w, D) to K captions each. Graph op.
 
     `dangling`: ids that may not come last, unless the configuration allows it. `blocked`: what no caption may say,
-    whatever the knobs are. `overrides`: knobs as tensors (B,) of
-    the types in `KNOBS`; K is then the largest `beam`, and T stays the configuration's, which bounds `max_length`.
+    whatever the knobs are. `pieces`: what the tokens are, where they are pieces of words; the rules are about words.
+    `overrides`: knobs as tensors (B,) of the types in `KNOBS`; K is then the largest `beam`, and T stays the
+    configuration's, which bounds `max_length`.
     """
     memory, state = network.encode(features)
     knobs = _Knobs(config, overrides or {})
@@ -123,27 +115,28 @@ def decode(
     open_slots = slots < knobs.column("beam")  # (B, K) or (1, K)
     last_step = tf.minimum(knobs.column("max_length"), T) - 1  # (B, 1) or ()
 
+    longest = LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
+    ngram = knobs.column("block_ngram") if knobs.on("block_ngram") else None
+    ends = () if config.dangling else dangling
+    rules = Rules(V, ends, blocked, pieces, ngram, longest, knobs.column("min_length"))
     # What no hypothesis may say at a step, as log-probabilities to add: (T, 1, 1, V), or (T, B, 1, V).
     t = tf.reshape(tf.range(T), [T, 1, 1, 1])
     end = tf.one_hot(END_ID, V)  # (V,)
-    last_word = tf.reduce_max(tf.one_hot(list(dangling), V), axis=0) if len(dangling) and not config.dangling else None
     never = [PAD_ID, START_ID, UNKNOWN_ID, *(blocked.words if blocked else ())]
     forbidden = tf.reduce_sum(tf.one_hot(never, V), axis=0)
-    phrases = _Phrases(blocked) if blocked and blocked.has_phrases else None
     forbidden += _cast(t < knobs.block("min_length")) * end
-    after = None  # (V,), what may not follow a word: </s> or, as that is said of all, <pad>
-    if last_word is not None:
-        forbidden = tf.maximum(forbidden, _cast(tf.equal(t, last_step[..., tf.newaxis] - 1)) * last_word)
-        after = tf.where(last_word > 0, END_ID, PAD_ID)
-    forbidden = tf.where(t >= last_step[..., tf.newaxis], 1 - end, forbidden) * _NEVER
-    only_pad = (1.0 - tf.one_hot(PAD_ID, V)) * _NEVER  # how a finished hypothesis goes on
+    forbidden = tf.maximum(forbidden, _cast(tf.equal(t, last_step[..., tf.newaxis] - 1)) * rules.not_last)
+    forbidden = tf.maximum(forbidden, _cast(tf.equal(t, 0)) * rules.not_first)
+    # At the last step nothing but </s>, also where that may not be said: no caption then.
+    forbidden = tf.where(t >= last_step[..., tf.newaxis], 4 * (1 - end), forbidden) * NEVER
+    only_pad = (1.0 - tf.one_hot(PAD_ID, V)) * NEVER  # how a finished hypothesis goes on
 
     rows = tf.range(B)[:, tf.newaxis] * K  # first hypothesis of every picture
     state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (N, …)
     # At the start all beams of a group are the same: only the first may be extended. Samples are all their own.
     group_size = tf.maximum(knobs.column("beam") // knobs.column("groups"), 1)  # (B, 1) or ()
     first = tf.equal(slots % group_size, 0) | knobs.sampled
-    log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, _NEVER), [B, K])
+    log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, NEVER), [B, K])
     # Words move to the left as more are said: what was said last has one place, whatever the step is.
     said = tf.concat([tf.fill([B, K, T], PAD_ID), tf.fill([B, K, 1], START_ID)], axis=2)  # (B, K, T + 1)
     loop = (
@@ -154,7 +147,7 @@ def decode(
         tf.zeros([B, K], tf.int32),  # lengths
         tf.ones([B, K], tf.bool),  # whether it grows
         tf.zeros([B, K, T if with_alphas else 0, network.positions]),  # alphas
-        tf.zeros([B, K], tf.int32),  # where a hypothesis is in blocked phrases
+        rules.start(B, K, T),
     )
     width = K if isinstance(K, int) else None
     shapes = (
@@ -163,25 +156,18 @@ def decode(
         tf.TensorShape([None, width, T + 1]),
         *[tf.TensorShape([None, width])] * 3,
         tf.TensorShape([None, width, None, network.positions]),
-        tf.TensorShape([None, width]),
+        tf.nest.map_structure(lambda x: tf.TensorShape([None, width, *x.shape[2:]]), loop[-1]),
     )
     uniform = _uniform(knobs, B, K, T) if knobs.may_sample else None  # (B, K, T)
-    longest = _LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
 
-    def unfinished(t, state, said, log_probs, lengths, grows, alphas, begun):
+    def unfinished(t, state, said, log_probs, lengths, grows, alphas, carried):
         return (t < T) & tf.reduce_any(grows)
 
-    def extend(t, state, said, log_probs, lengths, grows, alphas, begun):
+    def extend(t, state, said, log_probs, lengths, grows, alphas, carried):
         last = said[:, :, -1]
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
         step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
-        unsaid = [phrases.ends(begun)] if phrases else []
-        if after is not None:
-            unsaid.append(tf.expand_dims(tf.gather(after, last), 2))
-        if knobs.on("block_ngram"):
-            unsaid.append(_repeats(said, knobs.column("block_ngram"), longest))
-        if unsaid:
-            step = _forbid(step, tf.concat(unsaid, axis=2))
+        step = rules.forbid(step, said, carried, tf.equal(t, last_step))
         step = tf.where(grows[:, :, tf.newaxis], step, only_pad)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(grows, tf.int32)  # (B, K)
@@ -207,10 +193,10 @@ def decode(
             alpha = tf.where(grew, tf.gather(alpha, parent), 0.0)  # (B, K, L)
             alphas = tf.gather(tf.reshape(alphas, [-1, T, network.positions]), parent)
             alphas = tf.where(here, alpha[:, :, tf.newaxis], alphas)
-        if phrases:
-            begun = phrases.after(tf.gather(tf.reshape(begun, [-1]), parent), token)
+        carried = tf.nest.map_structure(lambda x: tf.gather(tf.reshape(x, [B * K, *x.shape[2:]]), parent), carried)
+        carried = rules.after(carried, token)
         grows = (token != END_ID) & (token != PAD_ID)
-        return t + 1, state, said, log_probs, lengths, grows, alphas, begun
+        return t + 1, state, said, log_probs, lengths, grows, alphas, carried
 
     # A finished hypothesis' last token is padding; feeding it on is harmless, what follows is only padding again.
     steps, _, said, log_probs, lengths, _, alphas, _ = tf.while_loop(
@@ -222,28 +208,6 @@ def decode(
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
     return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
-
-
-class _Phrases:
-    """The automaton of blocked phrases in the graph; states are int32 (B, K)."""
-
-    def __init__(self, blocked: Blocked):
-        self._kinds = tf.constant(blocked.kinds)  # (V,)
-        self._follows = tf.constant(blocked.follows)  # (S, C)
-        words = [np.flatnonzero(row[blocked.kinds]) for row in blocked.forbidden]
-        table = np.full((len(words), max(map(len, words))), PAD_ID, np.int32)
-        for row, ids in zip(table, words):
-            row[: len(ids)] = ids
-        self._ends = tf.constant(table)  # (S, M), far less than rows of words, as few words end a phrase
-
-    def ends(self, state: tf.Tensor) -> tf.Tensor:
-        """Words that may not come next, <pad> among them: int32 (B, K, M)."""
-        return tf.gather(self._ends, state)
-
-    def after(self, state: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
-        """(B, K), when the words int32 (B, K) have been said."""
-        kinds = tf.shape(self._follows)[1]
-        return tf.gather(tf.reshape(self._follows, [-1]), state * kinds + tf.gather(self._kinds, token))
 
 
 class _Knobs:
@@ -294,7 +258,7 @@ def _choose(ranks: tf.Tensor, knobs: _Knobs, slots: tf.Tensor, group_size: tf.Te
     def one_group(g, chosen, said):
         member = tf.broadcast_to(tf.equal(group, g), [B, K])
         penalized = ranks - knobs.block("diversity") * said[:, tf.newaxis]
-        mine = best(tf.where(member[:, :, tf.newaxis], penalized, 2 * _NEVER * tf.cast(K, tf.float32)))
+        mine = best(tf.where(member[:, :, tf.newaxis], penalized, 2 * NEVER * tf.cast(K, tf.float32)))
         place = tf.broadcast_to(slots - g * group_size, [B, K])  # of a slot among its group's choices
         chosen = tf.where(member, tf.gather(mine, tf.clip_by_value(place, 0, K - 1), batch_dims=1), chosen)
         words = tf.one_hot(tf.where(member, chosen % V, -1), V)  # (B, K, V)
@@ -341,35 +305,6 @@ def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:
         return tf.broadcast_to(drawn, [B, K, T])
     seeds = tf.broadcast_to(knobs.column("seed")[:, 0], [B])
     return tf.map_fn(lambda seed: tf.random.stateless_uniform([K, T], [seed, 0]), seeds, fn_output_signature=tf.float32)
-
-
-def _repeats(said: tf.Tensor, size: tf.Tensor, longest: int) -> tf.Tensor:
-    """Words that would end an n-gram which the hypothesis has said already, and others that are never said: int32
-    (B, K, T + 1).
-
-    said int32 (B, K, T + 1), padded before its start; size int32 () or (B, 1), 0 for none and `longest` at most.
-    """
-    T = said.shape[2]
-    size = size[..., tf.newaxis] if size.shape.rank else size  # (B, 1, 1) or ()
-    # -1: no word. <pad> and <s> are compared like words; what follows them is forbidden anyway, or the first word,
-    # which only an n-gram from the start could repeat.
-    padded = tf.pad(said, [[0, 0], [0, 0], [longest - 1, 0]], constant_values=-1)
-    repeats = tf.equal(size, 1)
-    alike: tf.Tensor | bool = True  # (B, K, T + 1), whether the words before each, one by one, are the last ones
-    for back in range(1, longest):
-        earlier = padded[:, :, longest - 1 - back :][:, :, :T]  # the word `back` places before each
-        alike &= tf.equal(earlier, said[:, :, T - back : T - back + 1])
-        repeats |= alike & tf.equal(size, back + 1)
-    return tf.where(repeats, said, PAD_ID)
-
-
-def _forbid(step: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities (B, K, V) where `words` (B, K, M) of each hypothesis, and <pad>, are never said."""
-    B, K, V = tf.unstack(tf.shape(step))
-    row = tf.range(B * K)[:, tf.newaxis] * V  # (N, 1)
-    index = tf.reshape(row + tf.reshape(words, [B * K, -1]), [-1, 1])
-    blocked = tf.scatter_nd(index, tf.fill([tf.size(index)], _NEVER), [tf.size(step)])  # those of a word add up
-    return step + tf.reshape(blocked, tf.shape(step))
 
 
 def _norm(lengths: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:

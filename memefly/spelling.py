@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 BREAK = "<br>"  # no word of a text is called so: what it is made of is no letter
+GOES_ON = "##"  # before a piece that goes on with a word (`memefly.subwords`), and in no word
 
 
 def _characters(ranges: str) -> str:
@@ -86,6 +87,7 @@ _NO_QUOTES = (
     (r"'+( |$)", " "),  # a closing quote, or the apostrophe of "dogs'"
 )
 _SPELLED = (
+    (rf"^{GOES_ON}| {GOES_ON}", ""),
     (r" ([.,!?…'])", r"\1"),  # no word begins with one
     (r" - ", "-"),
     (rf"{_OPENING} ?", "'"),

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memefly.spelling import BREAK, PLAIN, Spelling, spell, spell_graph
+from memefly.spelling import BREAK, GOES_ON, PLAIN, Spelling, spell, spell_graph
+from memefly.subwords import Cutter
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,13 +59,16 @@ def tokenize_graph(texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 class Vocabulary:
-    """Words by id, as `Transform` wrote them: one a line, the reserved tokens first, then by falling frequency."""
+    """Words by id, as `Transform` wrote them: one a line, the reserved tokens first, then by falling frequency; or
+    pieces of words (`memefly.subwords`), where some of them say so."""
 
     def __init__(self, words: Sequence[str]):
         if tuple(words[: len(RESERVED_TOKENS)]) != RESERVED_TOKENS:
             raise ValueError(f"a vocabulary starts with {RESERVED_TOKENS}, this one with {tuple(words[:4])}")
         self.words = tuple(words)
         self._ids = {word: i for i, word in enumerate(self.words)}
+        self.has_pieces = any(word.startswith(GOES_ON) for word in self.words)
+        self._cutter = Cutter(self.words) if self.has_pieces else None
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
@@ -75,8 +79,10 @@ class Vocabulary:
 
     def encode(self, text: str, max_length: int | None = None, spelling: Spelling = PLAIN) -> list[int]:
         """Ids of a caption with `<s>` and `</s>` around it, cut to `max_length` ids."""
-        ids = [START_ID, *(self._ids.get(word, UNKNOWN_ID) for word in spelling.cut(text)), END_ID]
-        return ids[:max_length]
+        words: Iterable[str] = spelling.cut(text)
+        if self._cutter:
+            words = (piece for word in words for piece in ([word] if word == BREAK else self._cutter(word)))
+        return [START_ID, *(self._ids.get(word, UNKNOWN_ID) for word in words), END_ID][:max_length]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption that `ids` spell, up to the first `</s>`; padding and `<s>` are passed over."""

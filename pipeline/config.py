@@ -89,6 +89,17 @@ class TextConfig(Spelling, _Section):
     max_length: int = Field(26, ge=3, description="tokens of a caption, <s> and </s> counted; the rest is cut")
     min_count: int = Field(2, ge=1, description="occurrences in train that make a word")
     max_words: int = Field(0, ge=0, description="size of the vocabulary at most; 0: no limit")
+    subwords: int = Field(
+        0, ge=0, description="words are cut into so many pieces, and none is unknown (1508.07909); 0: whole words"
+    )
+
+    @model_validator(mode="after")
+    def _room_for_characters(self) -> TextConfig:
+        if 0 < self.subwords < 200:
+            raise ValueError(f"subwords is {self.subwords}; 200 at least hold the letters, or 0 for whole words")
+        if self.subwords and self.max_words:
+            raise ValueError(f"max_words is {self.max_words}, but subwords = {self.subwords} says how many there are")
+        return self
 
 
 def _without_none(rules: dict) -> dict:

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from memefly import networks
-from memefly.decoding import DecodingConfig, dangling_ids, decode
+from memefly.decoding import DecodingConfig, decode
 from memefly.networks import NetworkConfig
+from memefly.rules import dangling_ids
 from memefly.safety.constraint import constrain
 from memefly.safety.words import WordLists
 from memefly.spelling import BREAK, spell

@@ -19,11 +19,12 @@ MEMEFLY = (
     ("evaluation",),
     ("exported", "training"),
     ("decoding",),
+    ("rules",),
     ("encoders", "networks", "metrics", "datasets", "cleaning"),
     ("safety",),
     ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
-    ("errors", "sandbox", "schemas", "spelling", "temporary"),
+    ("errors", "sandbox", "schemas", "spelling", "subwords", "temporary"),
 )
 
 

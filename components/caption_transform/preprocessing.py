@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.caption_transform import pieces
 from memefly import text
 from memefly.spelling import BREAK, Spelling
 
@@ -18,8 +19,8 @@ VOCABULARY = "captions"
 def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     """Raw features to what the Trainer reads.
 
-    `custom_config`: `max_length` (tokens with `<s>` and `</s>`), `min_count` (occurrences that make a word),
-    `max_words` (0: no limit), and what `memefly.spelling.Spelling` has.
+    `custom_config`: `max_length` (tokens with `<s>` and `</s>`), `min_count` (occurrences that make a word, or a
+    piece), `max_words` (0: no limit), `subwords` (pieces; 0: whole words), and what `memefly.spelling.Spelling` has.
 
     - tokens: sparse int64 (B, n * max_length), row-major (n captions, max_length);
     - pooled: float32 (B, D), the mean over positions of the standardised features;
@@ -29,18 +30,8 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     spelling = Spelling(**{name: custom_config[name] for name in Spelling.model_fields})
     words = spelling.cut_graph(captions.values)  # (N, words)
     counted = tf.ragged.boolean_mask(words, words != BREAK) if spelling.breaks else words  # it has a place of its own
-    vocabulary = tft.vocabulary(
-        counted.to_sparse(),
-        vocab_filename=VOCABULARY,
-        frequency_threshold=custom_config["min_count"],
-        top_k=custom_config["max_words"] or None,
-        reserved_tokens=list(text.reserved_tokens(spelling)),
-    )
     tokens = text.encode_graph(
-        captions.values,
-        lambda ragged: tft.apply_vocabulary(ragged, vocabulary, default_value=text.UNKNOWN_ID),
-        custom_config["max_length"],
-        spelling,
+        captions.values, _lookup(counted, spelling, custom_config), custom_config["max_length"], spelling
     )  # (N, max_length)
     features_bytes, image = inputs["features"].values, inputs["image"].values  # (B,): one each, though not by schema
     channels = tf.cast(inputs["features_shape"].values[-1], tf.int32)
@@ -65,6 +56,22 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
         "image": image,
         "image_id": inputs["image_id"],
     }
+
+
+def _lookup(words: tf.RaggedTensor, spelling: Spelling, custom_config: dict):
+    """From words to the ids of what the vocabulary has: they themselves, or their pieces."""
+    reserved, min_count = text.reserved_tokens(spelling), custom_config["min_count"]
+    if custom_config["subwords"]:
+        path = pieces.vocabulary(words, pieces.Pieces(custom_config["subwords"], min_count, reserved), VOCABULARY)
+        return lambda ragged: pieces.apply(ragged, path, text.UNKNOWN_ID)
+    vocabulary = tft.vocabulary(
+        words.to_sparse(),
+        vocab_filename=VOCABULARY,
+        frequency_threshold=min_count,
+        top_k=custom_config["max_words"] or None,
+        reserved_tokens=list(reserved),
+    )
+    return lambda ragged: tft.apply_vocabulary(ragged, vocabulary, default_value=text.UNKNOWN_ID)
 
 
 def feature_statistics(output: tft.TFTransformOutput, feature_shape) -> tuple[np.ndarray, np.ndarray]:

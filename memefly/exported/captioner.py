@@ -10,12 +10,13 @@ from pathlib import Path
 import tensorflow as tf
 
 from memefly import images, text
-from memefly.decoding import KNOBS, DecodingConfig, dangling_ids, decode
+from memefly.decoding import KNOBS, DecodingConfig, decode
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
 from memefly.exported.warmup import warmup_pictures, write_warmup
 from memefly.networks import Network
+from memefly.rules import dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
 
 NO_SCORE = -1e9  # of a place that holds no caption
@@ -46,7 +47,8 @@ class Captioner(tf.Module):
         self._decoding = decoding
         self.image_size, self.feature_shape = tuple(encoder.input_shape[1:3]), tuple(encoder.output_shape[1:])
         self._blocked = blocked
-        self._dangling = dangling_ids(text.Vocabulary.load(vocabulary_file))
+        vocabulary = text.Vocabulary.load(vocabulary_file)
+        self._dangling, self._pieces = dangling_ids(vocabulary), pieces_of(vocabulary)
         # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `reduced` makes small.
         self.encode = encoder.function
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
@@ -70,10 +72,8 @@ class Captioner(tf.Module):
 
     def _decode(self, image_bytes, **arguments):
         features, fit = self.features(image_bytes)
-        decoded = decode(
-            self.network, self.standardizer(features), self._decoding, self._dangling, self._blocked, **arguments
-        )
-        return decoded, fit
+        rules = {"dangling": self._dangling, "blocked": self._blocked, "pieces": self._pieces}
+        return decode(self.network, self.standardizer(features), self._decoding, **rules, **arguments), fit
 
     def _caption(self, image_bytes, overrides=None):
         decoded, fit = self._decode(image_bytes, overrides=overrides)

@@ -28,7 +28,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from memefly import images, text
-from memefly.decoding import DecodingConfig, dangling_ids, decode
+from memefly.decoding import DecodingConfig, decode
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported.captioner import NO_SCORE, NOT_A_PICTURE
@@ -38,6 +38,7 @@ from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import ExportedModel
 from memefly.exported.warmup import warmup_pictures
 from memefly.networks import Network
+from memefly.rules import Pieces, dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
 
 ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
@@ -72,8 +73,15 @@ def convert(
     on_progress("decoder: weights to eight bits")
     decoding = DecodingConfig(**model.manifest["config"]["decoding"])
     shape = tuple(model.manifest["encoder"]["feature_shape"])
-    dangling = dangling_ids(parts.vocabulary)
-    search = search_of(parts.network, parts.standardizer, decoding, dangling, shape, parts.blocked)
+    search = search_of(
+        parts.network,
+        parts.standardizer,
+        decoding,
+        shape,
+        dangling=dangling_ids(parts.vocabulary),
+        blocked=parts.blocked,
+        pieces=pieces_of(parts.vocabulary),
+    )
     (partial / DECODER).write_bytes(search)
     (partial / VOCABULARY).write_text("\n".join(parts.vocabulary.words) + "\n", encoding="utf-8")
     manifest = manifest_of_smaller(model.manifest, "int8") | {"calibration": len(calibration)}
@@ -102,15 +110,17 @@ def search_of(
     network: Network,
     standardizer: Standardizer,
     decoding: DecodingConfig,
-    dangling: Sequence[int],
     feature_shape: tuple[int, ...],
+    *,
+    dangling: Sequence[int] = (),
     blocked: Blocked | None = None,
+    pieces: Pieces | None = None,
 ) -> bytes:
     """The whole search as a flatbuffer: `features` float32 (1, h, w, D) to `tokens` int32 (1, K, T) and `scores`
-    float32 (1, K). `dangling` and `blocked` as in `decode`."""
+    float32 (1, K). `dangling`, `blocked` and `pieces` as in `decode`."""
 
     def search(features):
-        decoded = decode(network, standardizer(features), decoding, dangling, blocked)
+        decoded = decode(network, standardizer(features), decoding, dangling, blocked, pieces=pieces)
         return {"tokens": decoded.tokens, "scores": decoded.scores}
 
     signature = tf.TensorSpec([1, *feature_shape], tf.float32, name="features")

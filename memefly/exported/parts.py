@@ -18,6 +18,7 @@ from memefly.exported.manifest import MANIFEST, newest_version, read_manifest
 from memefly.networks import Network, NetworkConfig
 from memefly.safety import Safety, SafetyConfig
 from memefly.safety.constraint import Blocked, constrain
+from memefly.safety.piecewise import constrain_pieces
 
 _RESERVED = len(text.RESERVED_TOKENS)
 
@@ -55,6 +56,8 @@ def blocked_by(safety: dict | None, vocabulary: text.Vocabulary) -> Blocked | No
     config = SafetyConfig(**(safety or {}))
     if not config.is_on:
         return None
+    if vocabulary.has_pieces:  # a piece is no word, and is judged with those around it
+        return constrain_pieces(vocabulary.words, config.lists())
     blocked = constrain(vocabulary.words, config.lists())
     # A word can be an address or a number too; a scorer judges texts, and no words.
     judge = Safety(config.model_copy(update={"scorer": ""})).judge

@@ -18,6 +18,7 @@ from memefly.errors import ModelError, in_our_words
 from memefly.exported.captions import Caption, reader
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
+from memefly.spelling import GOES_ON
 
 
 class ExportedModel:
@@ -66,12 +67,12 @@ class ExportedModel:
 
     def explain(self, image_bytes: Sequence[bytes]) -> list[tuple[list[str], np.ndarray]]:
         """Of every picture the words of its caption, and where the network looked for each: float32 (words, h, w), of
-        sum 1 over the picture."""
+        sum 1 over the picture; the mean over its pieces, where a word has several."""
         out = self._loaded.signatures["explain"](image_bytes=tf.constant(list(image_bytes), tf.string))
         found = []
         for row, alphas in zip(out["tokens"].numpy(), out["alphas"].numpy()):
             words = [word.decode("utf-8") for word in row if word and word.decode("utf-8") != text.END]
-            found.append((words, alphas[: len(words)]))
+            found.append(_of_whole_words(words, alphas[: len(words)]))
         return found
 
     def _check(self, knobs: dict) -> None:
@@ -127,3 +128,12 @@ class ExportedModel:
             out = self.answer(batch, knobs)
             captions += [self.read(*row) for row in zip(out["captions"], out["scores"])]
         return captions
+
+
+def _of_whole_words(pieces: list[str], alphas: np.ndarray) -> tuple[list[str], np.ndarray]:
+    begins = [i for i, piece in enumerate(pieces) if not i or not piece.startswith(GOES_ON)]
+    if len(begins) == len(pieces):
+        return pieces, alphas
+    ends = [*begins[1:], len(pieces)]
+    words = ["".join(piece.removeprefix(GOES_ON) for piece in pieces[a:b]) for a, b in zip(begins, ends)]
+    return words, np.stack([alphas[a:b].mean(axis=0) for a, b in zip(begins, ends)])

@@ -27,16 +27,18 @@ _SHORTEST_SPELLED = 3  # letters, as `reading` takes them for a word
 
 class Blocked(NamedTuple):
     """`words` are tokens that are never said. `kinds` int32 (V,); `follows` int32 (S, C), the next state; `forbidden`
-    bool (S, C). The first state is that of a caption's start. Without phrases S is 1, and nothing is forbidden."""
+    bool (S, C). `open` bool (S,): a word that is said in pieces is blocked as it is, and has to go on. The first state
+    is that of a caption's start. Without phrases S is 1, and nothing is forbidden."""
 
     words: list[int]
     kinds: np.ndarray
     follows: np.ndarray
     forbidden: np.ndarray
+    open: np.ndarray
 
     @property
     def has_phrases(self) -> bool:
-        return bool(self.forbidden.any())
+        return bool(self.forbidden.any() or self.open.any())
 
 
 def constrain(words: Sequence[str], lists: WordLists, reserved: int = 4) -> Blocked:
@@ -61,7 +63,7 @@ def constrain(words: Sequence[str], lists: WordLists, reserved: int = 4) -> Bloc
         elif token in places:
             kinds[token] = numbers.setdefault(frozenset(places[token]), len(numbers) + 2)
     follows, forbidden = _automaton([len(sequence) for sequence in sequences], list(numbers))
-    return Blocked(alone, kinds, follows, forbidden)
+    return Blocked(alone, kinds, follows, forbidden, np.zeros(len(follows), bool))
 
 
 def _readings(word: str) -> frozenset[str]:

@@ -70,10 +70,10 @@ def readings(text: str) -> list[frozenset[str]]:
 def _spelled_out(letters: list[str]) -> list[frozenset[str]]:
     """Three letters in a row, or more, are one place: the word that they spell, and words of four in the midst."""
     if len(letters) < 3:
-        return [frozenset(_unsigned(letter)) for letter in letters]
+        return [frozenset(unsigned(letter)) for letter in letters]
     whole = "".join(letters)
     parts = {whole[start:end] for start in range(len(whole) - 3) for end in range(start + 4, len(whole) + 1)} | {whole}
-    return [frozenset(reading for part in parts for reading in _unsigned(part))]
+    return [frozenset(reading for part in parts for reading in unsigned(part))]
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -86,9 +86,9 @@ def _of_chunk(chunk: str) -> tuple[frozenset[str], ...]:
         plain = part.strip(_ENDS)
         whole: set[str] = set()  # what it may say as one word
         if _SPELLED.fullmatch(plain):
-            whole |= _unsigned(regex.sub(r"[^a-z0-9@$!]", "", plain))
+            whole |= unsigned(regex.sub(r"[^a-z0-9@$!]", "", plain))
         if any(map(str.isalpha, plain)) and regex.search(r"[a-z][0-9@$+€£!|¡(]|[0-9@$+€£!|¡(][a-z]", plain):
-            whole |= {word for reading in _unsigned(plain) for word in _LETTERS.findall(reading)}
+            whole |= {word for reading in unsigned(plain) for word in _LETTERS.findall(reading)}
         masked = part.rstrip("!?.,;:'\"")
         if _MASK.search(masked) and ("*" in masked or "#" in masked):
             hidden = regex.sub(r"[*#%&_.\-]", ".", masked)
@@ -105,8 +105,8 @@ def _of_chunk(chunk: str) -> tuple[frozenset[str], ...]:
     )
 
 
-def _unsigned(word: str) -> set[str]:
-    """What a word with digits and signs spells."""
+def unsigned(word: str) -> set[str]:
+    """What a word with digits and signs spells; nothing, if it is a number."""
     if not any(char.isalpha() for char in word) and len(word) > 1:
         return set()  # a number
     return {word.translate(_SIGNS).replace("1", one) for one in _ONE}

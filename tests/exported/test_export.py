@@ -10,7 +10,7 @@ import tensorflow as tf
 from exported_model import DECODING, WORDS
 
 from memefly import encoders
-from memefly.decoding import KNOBS, dangling_ids, decode
+from memefly.decoding import KNOBS, decode
 from memefly.encoders import EncoderConfig
 from memefly.errors import ModelError
 from memefly.exported import loading
@@ -18,6 +18,7 @@ from memefly.exported.captioner import export
 from memefly.exported.manifest import MANIFEST, newest_version, read_manifest
 from memefly.exported.parts import load_parts
 from memefly.exported.warmup import LARGEST_BATCH, WARMUP
+from memefly.rules import dangling_ids
 from memefly.text import Vocabulary
 
 pytestmark = pytest.mark.slow

@@ -56,7 +56,7 @@ def test_an_ensemble_is_searched_as_in_the_graph(kind):
     for member in network.members:
         member.words.kernel.assign(8 * member.words.kernel)  # so that words differ
     decoding = DecodingConfig(beam=3, max_length=6)
-    interpreter = lite.Interpreter(model_content=lite.search_of(network, standardizer, decoding, [], (2, 3, 5)))
+    interpreter = lite.Interpreter(model_content=lite.search_of(network, standardizer, decoding, (2, 3, 5)))
     search = interpreter.get_signature_runner()
     for seed in range(5):
         features = np.random.default_rng(seed).standard_normal((1, 2, 3, 5)).astype(np.float32)
