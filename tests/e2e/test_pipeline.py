@@ -138,6 +138,7 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     assert "Not blessed; nothing was pushed" in (root / "runs" / "latest" / "report.html").read_text()
 
 
+@pytest.mark.once
 def test_part_of_the_pipeline(finished, run):
     root, _ = finished
     beside = run(root, "--from", "StatisticsGen", "--to", "StrictExampleValidator")  # has nothing for the next part

@@ -285,6 +285,7 @@ def test_who_hangs_up_leaves_no_traceback(caplog, backend):
     assert not caplog.records
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_keeps_no_neighbour_waiting(client, bomb):

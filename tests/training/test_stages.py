@@ -104,6 +104,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(examples, tmp_path
     assert again.metrics == resumed.metrics
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "held_out"), [(1.0, 0.0), (0.0, 0.25)])
 def test_self_critical_training_raises_the_reward(examples, tmp_path, monkeypatch, temperature, held_out):
@@ -133,6 +134,7 @@ def test_a_share_that_leaves_a_stage_nothing_is_refused(tmp_path):
         fit(few, tmp_path / "c", changed(epochs=1, self_critical=SelfCriticalConfig(epochs=1, held_out=0.01)))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_written_captions_teach_beside_the_reward(examples, tmp_path):
     """A network that has learnt nothing draws nothing worth a reward; captions people wrote lead it all the same."""
@@ -170,6 +172,7 @@ def test_each_member_of_an_ensemble_learns_as_it_would_alone(examples, tmp_path)
     assert np.abs(first.cell.recurrent.numpy() - second.cell.recurrent.numpy()).max() > 0.1
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_averaged_weights_are_what_is_judged_and_returned(examples, tmp_path):
     """With a decay this slow the average stays near where it began, and so does what is returned."""
