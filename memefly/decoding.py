@@ -6,8 +6,10 @@
 With `temperature` 0 the likeliest captions are searched for with a beam; a beam of 1 is greedy search, one that never
 prunes is exhaustive. `groups` cuts the beam into groups that avoid each other's words (diverse beam search,
 Vijayakumar et al., arXiv 1610.02424, Hamming diversity). With a temperature above 0 each place of the beam is a
-sample of its own, from the `top_k` likeliest words (Fan et al., 1805.04833) or the nucleus `top_p` (Holtzman et al.,
-1904.09751); the same seed draws the same captions for a picture, whatever else is in its batch.
+sample of its own, drawn from words that are cut down one after another: the `top_k` likeliest (Fan et al.,
+1805.04833), the nucleus `top_p` (Holtzman et al., 1904.09751), those that are likely beside the likeliest (`min_p`,
+Nguyen et al., 2407.01082), and those that say about as much as is to be expected (`typical_p`, Meister et al.,
+2202.00666). The same seed draws the same captions for a picture, whatever else is in its batch.
 
 A hypothesis is scored by the sum of its log-probabilities over its number of tokens (the `</s>` counted) to the
 power `length_penalty`: 0 is the plain sum, which favours short captions, 1 the mean. Finished hypotheses keep their
@@ -55,6 +57,12 @@ class DecodingConfig(BaseModel):
     temperature: float = Field(0.0, ge=0.0, description="0: search; above: samples from the distribution so flattened")
     top_k: int = Field(0, ge=0, description="samples come from this many words; 0: from all")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="samples come from the likeliest words of this share")
+    min_p: float = Field(
+        0.0, ge=0.0, lt=1.0, description="samples are at least so likely as this share of the likeliest (2407.01082)"
+    )
+    typical_p: float = Field(
+        1.0, gt=0.0, le=1.0, description="samples come from the most typical words of this share (2202.00666)"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="of samples")
 
     @model_validator(mode="after")
@@ -76,7 +84,7 @@ KNOBS = {
     name: tf.int32 if DecodingConfig.model_fields[name].annotation is int else tf.float32
     for name in (
         *("beam", "groups", "diversity", "max_length", "min_length", "length_penalty", "block_ngram"),
-        *("temperature", "top_k", "top_p", "seed"),
+        *("temperature", "top_k", "top_p", "min_p", "typical_p", "seed"),
     )
 }
 
@@ -225,6 +233,10 @@ class _Knobs:
         """Whether the knob can do anything: 0 is off."""
         return name in self._overrides or bool(getattr(self._config, name))
 
+    def differs(self, name: str, off: float) -> bool:
+        """Whether the knob can be anything but `off`."""
+        return self.overridden(name) or getattr(self._config, name) != off
+
     def overridden(self, name: str) -> bool:
         return name in self._overrides
 
@@ -285,17 +297,41 @@ def _sample(step: tf.Tensor, uniform: tf.Tensor, knobs: _Knobs) -> tf.Tensor:
         return invert(tf.nn.softmax(scaled))
 
     def from_some():
+        """What is kept of the likeliest words by rank; of these by how typical they are."""
         ranked, words = tf.math.top_k(scaled, tf.shape(scaled)[-1])
         probabilities = tf.nn.softmax(ranked)
         before = tf.cumsum(probabilities, axis=-1, exclusive=True)
         top_k = knobs.block("top_k")
         keep = (before < knobs.block("top_p")) & ((tf.range(tf.shape(scaled)[-1]) < top_k) | tf.equal(top_k, 0))
-        return tf.gather(words, invert(tf.where(keep, probabilities, 0.0)), batch_dims=2)
+        keep &= probabilities >= knobs.block("min_p") * probabilities[:, :, :1]
+        kept = tf.where(keep, probabilities, 0.0)
+        if knobs.differs("typical_p", 1.0):
+            kept, order = _typical(kept, knobs.block("typical_p"))
+            words = tf.gather(words, order, batch_dims=2)
+        return tf.gather(words, invert(kept), batch_dims=2)
 
-    if knobs.overridden("top_k") or knobs.overridden("top_p"):
-        some = tf.reduce_any(knobs.column("top_k") > 0) | tf.reduce_any(knobs.column("top_p") < 1)
-        return tf.cond(some, from_some, from_all)
-    return from_some() if knobs.largest("top_k") or knobs.largest("top_p") < 1 else from_all()
+    cuts = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}  # as they cut nothing
+    if not any(knobs.differs(name, off) for name, off in cuts.items()):
+        return from_all()
+    if not any(knobs.overridden(name) for name in cuts):
+        return from_some()
+    some = tf.reduce_any([tf.reduce_any(tf.not_equal(knobs.column(name), off)) for name, off in cuts.items()])
+    return tf.cond(some, from_some, from_all)
+
+
+def _typical(probabilities: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Probabilities float32 (B, K, V) in another order, int32 (B, K, V) into the words they came as: those first whose
+    information is nearest to the entropy of all, and 0 behind the fewest that have `share` of the sum."""
+    total = tf.reduce_sum(probabilities, axis=-1, keepdims=True)
+    of_all = probabilities / total
+    there = of_all > 0
+    information = -tf.math.log(tf.where(there, of_all, 1.0))
+    entropy = tf.reduce_sum(of_all * information, axis=-1, keepdims=True)
+    strangeness = tf.where(there, tf.abs(information - entropy), -NEVER)
+    order = tf.math.top_k(-strangeness, tf.shape(probabilities)[-1])[1]
+    ordered = tf.gather(of_all, order, batch_dims=2)
+    before = tf.cumsum(ordered, axis=-1, exclusive=True)
+    return tf.where(before < share, ordered, 0.0), order
 
 
 def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:

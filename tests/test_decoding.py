@@ -245,6 +245,19 @@ def test_top_k_and_top_p_cut_the_tail():
     assert first_tokens(top_k=3) == set(order[:3])
     assert first_tokens(top_p=0.5) == nucleus
     assert len(first_tokens()) > len(nucleus)
+    p = np.exp(logits) / np.exp(logits).sum()
+    assert first_tokens(min_p=0.4) == set(np.flatnonzero(p >= 0.4 * p.max())) != set(order[:1])
+    assert first_tokens(typical_p=0.4) == typical(p, 0.4) != set(order[: len(typical(p, 0.4))])
+    few = np.where(np.isin(np.arange(30), order[:6]), p, 0)
+    assert first_tokens(top_k=6, typical_p=0.4) == typical(few / few.sum(), 0.4)
+
+
+def typical(p: np.ndarray, share: float) -> set[int]:
+    """Meister et al., "Locally Typical Sampling", eq. 6: the fewest words, those nearest to the entropy first."""
+    information = -np.log(np.where(p > 0, p, 1.0))
+    strangeness = np.where(p > 0, np.abs(information - (p * information).sum()), np.inf)
+    order = np.argsort(strangeness)
+    return set(order[: int(np.searchsorted(np.cumsum(p[order]), share)) + 1])
 
 
 def test_same_seed_same_captions_whatever_else_is_in_the_batch():
@@ -269,19 +282,20 @@ def test_knobs_of_each_picture_do_what_the_same_configuration_does():
         {"beam": 3, "temperature": 0.8, "top_k": 5, "seed": 11},
         {"beam": 2, "min_length": 5, "max_length": 7, "length_penalty": 1.5},
         {"beam": 3, "temperature": 1.2, "top_p": 0.6, "seed": 12, "block_ngram": 2},
+        {"beam": 3, "temperature": 1.2, "min_p": 0.2, "typical_p": 0.7, "seed": 12, "block_ngram": 2},
     ]
     base = DecodingConfig(max_length=12, **PLAIN)
     names = {name for row in rows for name in row}
     overrides = {name: tf.constant([row.get(name, getattr(base, name)) for row in rows]) for name in names}
     search = tf.function(lambda f, o: decode(net, f, base, overrides=o)[:2], autograph=False)
-    tokens, scores = search(features(), overrides)
-    assert tokens.shape == (5, 4, 12)
+    tokens, scores = search(features(len(rows)), overrides)
+    assert tokens.shape == (len(rows), 4, 12)
     for i, row in enumerate(rows):
         config = DecodingConfig(**{**base.model_dump(), **row})
         if config.temperature:
-            alone = decode(net, features()[i : i + 1], config, overrides={"seed": tf.constant([config.seed])})
+            alone = decode(net, features(len(rows))[i : i + 1], config, overrides={"seed": tf.constant([config.seed])})
         else:
-            alone = decode(net, features()[i : i + 1], config)
+            alone = decode(net, features(len(rows))[i : i + 1], config)
         K, T = config.beam, config.max_length
         np.testing.assert_array_equal(tokens[i, :K, :T], alone.tokens[0], err_msg=str(row))
         np.testing.assert_allclose(scores[i, :K], alone.scores[0], rtol=1e-4)

@@ -37,8 +37,8 @@ def add_caption(command: Command) -> None:
         action="append",
         default=[],
         metavar="KNOB=VALUE",
-        help="another value than the model's own: temperature, top_k, top_p, seed, groups, diversity, min_length, "
-        "max_length, length_penalty, block_ngram; may be repeated",
+        help="another value than the model's own: temperature, top_k, top_p, min_p, typical_p, seed, groups, "
+        "diversity, min_length, max_length, length_penalty, block_ngram; may be repeated",
     )
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")

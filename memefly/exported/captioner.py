@@ -123,6 +123,8 @@ class Captioner(tf.Module):
             temperature=default["temperature"],
             top_k=default["top_k"],
             top_p=default["top_p"],
+            min_p=default["min_p"],
+            typical_p=default["typical_p"],
             seed=default["seed"],
         ):
             knobs = {k: v for k, v in locals().items() if k in KNOBS}

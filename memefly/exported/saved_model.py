@@ -54,7 +54,8 @@ class ExportedModel:
         """
         self._check(knobs)
         configured = self.manifest["config"]["decoding"]
-        values = {name: np.atleast_1d(knobs.get(name, configured[name])) for name in KNOBS}
+        # An older model has fewer knobs.
+        values = {name: np.atleast_1d(knobs.get(name, configured[name])) for name in KNOBS if name in configured}
         inputs = {
             name: tf.constant(np.broadcast_to(value, [len(image_bytes)]), KNOBS[name]) for name, value in values.items()
         }
@@ -80,6 +81,11 @@ class ExportedModel:
         unknown = sorted(set(knobs) - set(KNOBS))
         if unknown:
             raise ModelError(f"no such knobs of decoding: {unknown}; known are {sorted(KNOBS)}")
+        if missing := sorted(set(knobs) - set(configured)):
+            raise ModelError(
+                f"the model in {self.folder} was exported by an older memefly and has no {', '.join(missing)}; "
+                "run it again"
+            )
         longest = int(np.max(knobs.get("max_length", 0)))
         if longest > configured["max_length"]:
             raise ModelError(
