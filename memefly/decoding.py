@@ -328,6 +328,9 @@ def _typical(probabilities: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.
     information = -tf.math.log(tf.where(there, of_all, 1.0))
     entropy = tf.reduce_sum(of_all * information, axis=-1, keepdims=True)
     strangeness = tf.where(there, tf.abs(information - entropy), -NEVER)
+    # Where nothing is cut the order stays, and with it what a seed draws.
+    as_it_is = tf.range(tf.shape(probabilities)[-1], dtype=tf.float32)
+    strangeness = tf.where(share < 1.0, strangeness, as_it_is)
     order = tf.math.top_k(-strangeness, tf.shape(probabilities)[-1])[1]
     ordered = tf.gather(of_all, order, batch_dims=2)
     before = tf.cumsum(ordered, axis=-1, exclusive=True)
