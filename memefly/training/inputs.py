@@ -20,6 +20,7 @@ import tensorflow as tf
 from memefly.text import PAD_ID
 
 ALL = (0.0, 1.0)  # a part of the pictures that is all of them
+_PASSES = 16  # over the files, an epoch at most
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -126,36 +127,49 @@ def batches(
     """One epoch of a part of `train`, in an order that (seed, epoch) decides; streams, holding no more than
     `shuffle_buffer` pictures in memory.
 
-    A picture with more than C captions returns in later passes over the files with the next C, so that the captions
-    of one picture do not crowd a batch. Elements are (source, tokens, index): features float16 (P, h, w, D) or, with
-    `source="image"`, encoded pictures string (P,); tokens int32 (P, C, T') cut to the longest caption of the batch, a
-    picture's longest caption first, rows that are all padding behind where it has fewer than C left; and each picture's
-    number in file order, int64 (P,). The last batches may be smaller.
+    A picture with more than C captions comes several times, `groups` at most, each time with C others that are about
+    equally long (where there is a `bucket`), and all over the epoch: in several passes over the files, so that the
+    captions of one picture do not crowd a batch, and without ever being copied for them. Elements are (source, tokens,
+    index): features float16 (P, h, w, D) or, with `source="image"`, encoded pictures string (P,); tokens int32
+    (P, C, T') cut to the longest caption of the batch, a picture's longest caption first, rows that are all padding
+    behind where it has fewer than C left; and each picture's number in file order, int64 (P,). The last batches may be
+    smaller.
     """
-    C, order_seed, within = captions, hash_seed(seed, epoch), _within(part)
+    C, order_seed, within, passes = captions, hash_seed(seed, epoch), _within(part), min(groups, _PASSES)
 
     def lengths(tokens):
         return tf.reduce_sum(tf.cast(tf.not_equal(tokens, PAD_ID), tf.int32), axis=-1)
 
-    def group(one, index, r):
+    def groups_of(one, index, turn):
+        """The groups of a picture that come in this pass: what is shown, tokens (C, T), its number."""
         salt = tf.cast(index, tf.int32)
-        order = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(one["tokens"])[0]), [order_seed, salt])
-        tokens = tf.gather(one["tokens"], order)[r * C : (r + 1) * C]  # (≤ C, T)
-        # Longest first, which is how networks are fastest.
-        tokens = tf.gather(tokens, tf.argsort(lengths(tokens), direction="DESCENDING", stable=True))
-        tokens = tf.pad(tokens, [[0, C - tf.shape(tokens)[0]], [0, 0]])  # (C, T)
+        n = tf.shape(one["tokens"])[0]
+        order = tf.random.experimental.stateless_shuffle(tf.range(n), [order_seed, salt])
+        tokens = tf.gather(one["tokens"], order)
+        count = tf.minimum((n + C - 1) // C, groups)  # of its groups
+        if bucket:
+            tokens = tf.gather(tokens, tf.argsort(lengths(tokens) // bucket, stable=True))
+        when = tf.random.experimental.stateless_shuffle(tf.range((n + C - 1) // C), [order_seed + 2, salt])[:count]
+        first, last = ((t * count + passes - 1) // passes for t in (turn, turn + 1))
         shown = one[source]
         if flip and source == "features":
             mirrored = tf.random.stateless_uniform([], [order_seed + 1, salt]) < flip
             there = tf.shape(one["flipped"])[0] > 0
             shown = tf.cond(mirrored & there, lambda: one["flipped"], lambda: shown)
             shown = tf.ensure_shape(shown, examples.feature_shape)
-        return shown, tokens, index
 
-    def one_pass(r):
+        def group(r):
+            mine = tokens[r * C : (r + 1) * C]  # (≤ C, T)
+            # Longest first, which is how networks are fastest.
+            mine = tf.gather(mine, tf.argsort(lengths(mine), direction="DESCENDING", stable=True))
+            mine = tf.pad(mine, [[0, C - tf.shape(mine)[0]], [0, 0]])
+            return shown, tf.ensure_shape(mine, [C, examples.max_length]), index
+
+        return tf.data.Dataset.from_tensor_slices(when[first:last]).map(group)
+
+    def one_pass(turn):
         everything = read(examples.train, examples).enumerate().filter(lambda i, _: within(i))
-        everything = everything.filter(lambda _, one: tf.shape(one["tokens"])[0] > tf.cast(r, tf.int32) * C)
-        return everything.map(lambda i, one: group(one, i, tf.cast(r, tf.int32)))
+        return everything.flat_map(lambda i, one: groups_of(one, i, tf.cast(turn, tf.int32)))
 
     def longest(tokens):
         return tf.reduce_max(lengths(tokens))
@@ -163,7 +177,7 @@ def batches(
     def trim(shown, tokens, index):
         return shown, tokens[..., : longest(tokens)], index
 
-    stream = tf.data.Dataset.range(groups).flat_map(one_pass)
+    stream = tf.data.Dataset.range(passes).flat_map(one_pass)
     stream = stream.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False)
     if bucket:
         stream = stream.group_by_window(

@@ -29,6 +29,25 @@ def test_every_caption_comes_once_an_epoch(tmp_path, bucket):
     assert sorted(rows) == sorted(expected)
 
 
+def test_many_captions_of_a_picture_go_by_length_and_are_spread_over_the_epoch(tmp_path):
+    """Two templates of 240 captions, a third of which are shorter, and one of six, four at a time."""
+    files = write(tmp_path / "t.gz", 2, captions=240) + write(tmp_path / "u.gz", 1, captions=6)
+    examples = Examples(files, files, SHAPE, T)
+    groups = len(count_groups(examples, 4))
+    assert groups == 60
+    arguments = ONE | {"pictures": 3, "captions": 4, "groups": groups, "shuffle_buffer": 8}
+    came = list(batches(examples, **arguments, bucket=1))
+    lengths = [np.array((t.numpy() != PAD_ID).sum(-1)) for _, t, _ in came]
+    mixed = sum(len(set(row[row > 0])) > 1 for batch in lengths for row in batch)
+    assert mixed <= 3, "one border between two lengths a picture"
+    first_half = np.concatenate([i.numpy() for *_, i in came[: len(came) // 2]])
+    shares = [int((first_half == i).sum()) for i in range(3)]
+    assert abs(shares[0] - 30) < 8 and abs(shares[1] - 30) < 8
+    assert sum(int((lengths_of > 0).sum()) for lengths_of in lengths) == 486
+    few = [i for *_, index in batches(examples, **(arguments | {"groups": 1}), bucket=1) for i in index.numpy()]
+    assert sorted(few) == [0, 1, 2], "one group of each"
+
+
 def test_parts_are_evenly_spread_and_make_up_the_whole(tmp_path):
     files = write(tmp_path / "t.gz", 60, captions=7)
     examples = Examples(files, files, SHAPE, T)
