@@ -5,8 +5,9 @@
     >>> result.metrics["bleu4"], result.intervals["bleu4"]
 
 Captions are those of the model's own search, the best of each picture; references are all captions that people wrote of
-it. Novelty is against the captions of train and val, which the model may have seen. Template recall is told where the
-pictures are of groups that have captions there too, as memes are.
+it. How likely the model takes these is told in bits a character (`memefly.metrics.information`), with the picture and
+without one, of exported SavedModels. Novelty is against the captions of train and val, which the model may have seen.
+Template recall is told where the pictures are of groups that have captions there too, as memes are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from memefly.cleaning import Cleaning
 from memefly.datasets import records
 from memefly.errors import DataError, PictureError
 from memefly.exported import loading
+from memefly.exported.likelihood import Likelihood
+from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import (
     Corpus,
     Difference,
@@ -36,6 +39,7 @@ from memefly.metrics import (
 from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
 from memefly.metrics.cider import CiderScorer
+from memefly.metrics.information import Written, bits_a_character
 from memefly.metrics.templates import TemplateClassifier, template_recall
 
 log = logging.getLogger("memefly.evaluation")
@@ -50,6 +54,7 @@ class Examples:
     images: list[str]  # as the data set names them
     pictures: list[bytes]  # fit for the graph
     references: list[list[list[str]]]  # words
+    written: list[list[str]]  # the same captions, as people wrote them
     groups: list[str]
     training: list[list[str]]  # captions of train and val
     by_group: dict[str, list[list[str]]]  # the same, where their picture has a group
@@ -79,7 +84,7 @@ def read(
     steps of `cleaning` that ask no other caption. Pictures that cannot be read, or have no caption left, are passed
     over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
-    found, unread = Examples([], [], [], [], [], defaultdict(list)), []
+    found, unread = Examples([], [], [], [], [], [], defaultdict(list)), []
     for where, record in records.of_splits(data, (split, "train", "val"), shares):
         written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
         captions = [list(cut(caption)) for caption in written if caption]
@@ -93,6 +98,7 @@ def read(
                 continue
             found.images.append(record.image)
             found.references.append(captions)
+            found.written.append([caption for caption in written if caption])
             found.groups.append(record.group)
         if where in ("train", "val") and where != split:
             found.training.extend(captions)
@@ -114,10 +120,13 @@ def evaluate(
 ) -> Evaluation:
     """`knobs` as in `ExportedModel.caption`. Raises `ModelError`."""
     loaded = loading.load(model)
+    foresight = _Foresight(loaded) if isinstance(loaded, ExportedModel) else None
     said: list[str] = []
     for start in range(0, len(examples.pictures), BATCH):
         batch = examples.pictures[start : start + BATCH]
         said += [row[0].text if row else "" for row in loaded.caption(batch, **knobs)]
+        if foresight:
+            foresight.add(batch, examples.written[start : start + BATCH])
         on_captioned(len(batch))
     hypotheses = [list(cut(caption)) for caption in said]
     scorer = CiderScorer(examples.references)
@@ -129,6 +138,7 @@ def evaluate(
     metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
     metrics |= diversity(hypotheses)
     metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
+    metrics |= foresight.score() if foresight else {}
     if examples.training:
         metrics |= novelty(hypotheses, examples.training).score()
     of_groups = [(h, g) for h, g in zip(hypotheses, examples.groups) if g in examples.by_group]
@@ -142,3 +152,27 @@ def evaluate(
 def compare(ours: Evaluation, theirs: Evaluation) -> dict[str, Difference]:
     """Ours less theirs on the same pictures, by the paired bootstrap."""
     return compare_corpora(ours.corpus, theirs.corpus)
+
+
+class _Foresight:
+    """Collects how likely a model takes what people wrote, picture by picture."""
+
+    def __init__(self, model: ExportedModel):
+        self._model, self._likelihood = model, Likelihood(model.folder)
+        self._captions: list[Written] = []
+        self._shown: list[float] = []
+        self._not_shown: list[float] = []
+
+    def add(self, pictures: Sequence[bytes], captions: Sequence[Sequence[str]]) -> None:
+        for features, written in zip(self._model.features(pictures), captions):
+            counted = [self._likelihood.written(caption) for caption in written]
+            self._captions += counted
+            self._shown += self._likelihood.log_probs(features, counted).tolist()
+            self._not_shown += self._likelihood.log_probs(None, counted).tolist()
+
+    def score(self) -> dict[str, float]:
+        """`bits_a_character`, and `bits_unseen` with no picture: their difference is what looking is worth."""
+        return {
+            "bits_a_character": bits_a_character(self._shown, self._captions),
+            "bits_unseen": bits_a_character(self._not_shown, self._captions),
+        }

@@ -1,7 +1,10 @@
+import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from memefly import evaluation, metrics, text
 from memefly.cleaning import Cleaning
@@ -9,6 +12,8 @@ from memefly.commands import main as cli
 from memefly.datasets import records
 from memefly.errors import DataError
 from memefly.exported import loading
+from memefly.exported.likelihood import Likelihood
+from memefly.exported.parts import load_parts
 
 pytestmark = pytest.mark.slow
 SHARES = {"train": 8, "val": 1, "eval": 1}
@@ -43,6 +48,27 @@ def test_figures_are_those_of_the_captions(exported, examples, result):
     assert all(i.low <= i.high for i in result.intervals.values()) and "bleu4" in result.intervals
     assert result.metrics["bleu4_gain"] == result.metrics["bleu4"] - result.metrics["constant_bleu4"]
     assert 0 <= result.metrics["template_recall"] <= 1 and result.metrics["copied_share"] == 0.0
+
+
+def test_likelihood_is_that_of_one_word_after_another(exported, examples, result):
+    likelihood, parts = Likelihood(exported), load_parts(exported)
+    features = loading.load(exported).features(examples.pictures[:1])[0]
+    captions = ["brace yourselves the cat", "one dragon", "grumpy"]
+    written = [likelihood.written(caption) for caption in captions]
+    for shown, found in (
+        (features, likelihood.log_probs(features, written)),
+        (None, likelihood.log_probs(None, written)),
+    ):
+        for caption, log_prob in zip(written, found):
+            standard = parts.standardizer(features[np.newaxis]) * (0.0 if shown is None else 1.0)
+            memory, state = parts.network.encode(standard)
+            expected = 0.0
+            for last, token in itertools.pairwise(caption.ids):
+                logits, state, _ = parts.network.step(memory, state, tf.constant([last]))
+                expected += float(tf.nn.log_softmax(logits)[0, token])
+            assert log_prob == pytest.approx(expected, abs=1e-3)
+    assert written[1].unsayable == len(" dragon"), "a word that it does not know"
+    assert result.metrics["bits_a_character"] > 0 and result.metrics["bits_unseen"] > 0
 
 
 def test_a_model_against_itself_differs_in_nothing(result):

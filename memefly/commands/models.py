@@ -131,6 +131,8 @@ _METRICS = (
     ("copied_share", "copied from training", ".2%"),
     ("nearest_similarity", "nearness to training", ".4f"),
     ("template_recall", "template recall", ".2%"),
+    ("bits_a_character", "bits a character of what people wrote", ".4f"),
+    ("bits_unseen", "the same, without the picture", ".4f"),
 )
 
 

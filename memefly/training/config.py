@@ -65,6 +65,9 @@ class TrainingConfig(BaseModel):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="(1512.00567)")
     attention_penalty: float = Field(0.5, ge=0, description="weight of the doubly stochastic term (1502.03044)")
     flip: float = Field(0.0, ge=0, le=1, description="share of mirrored pictures; needs encoder.flip")
+    without_picture: float = Field(
+        0.0, ge=0, lt=1, description="share of pictures not shown: what is said of none is learnt too (2207.12598)"
+    )
     scheduled_sampling: float = Field(
         0.0, ge=0, le=1, description="share of words fed from the network's own, at the end (1506.03099, 1906.04331)"
     )

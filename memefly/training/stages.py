@@ -177,7 +177,8 @@ class _Training:
         config, share = self.config, self.shares["cross_entropy"]
 
         def step(noise, done, scalars, shown, tokens):
-            return self._loss(self.standardizer(shown), tokens, losses.Counts(*tf.unstack(scalars)), noise, done)
+            features = without_some(self.standardizer(shown), config.without_picture, noise)
+            return self._loss(features, tokens, losses.Counts(*tf.unstack(scalars)), noise, done)
 
         return self._stage(
             "cross_entropy",
@@ -337,6 +338,16 @@ class _Training:
             batches_of=lambda epoch: self._batches(share, 20_000 + epoch, pictures=stage.pictures, source="image"),
             step_of=_teacher_forcing,
         )
+
+
+def without_some(features: tf.Tensor, share: float, noise: tuple) -> tf.Tensor:
+    """Standardised features (P, h, w, D), zero for a share of the pictures, which is what is shown where there is no
+    picture (as classifier-free guidance has it, Ho and Salimans, arXiv 2207.12598). `noise` as networks take it."""
+    if not share:
+        return features
+    seed = tf.random.experimental.stateless_fold_in(tf.stack(noise), 2000)
+    shown = tf.random.stateless_uniform([tf.shape(features)[0], 1, 1, 1], seed) >= share
+    return tf.where(shown, features, 0.0)
 
 
 def _teacher_forcing(apply):

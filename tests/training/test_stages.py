@@ -195,6 +195,15 @@ def test_scheduled_sampling_feeds_the_networks_own_words(examples, tmp_path):
     np.testing.assert_array_equal(training._scheduled(network, features, tokens, (0, tf.constant(3)), 0.0), tokens)
 
 
+def test_a_share_of_the_pictures_is_not_shown():
+    features = tf.ones([4000, 1, 2, 3])
+    shown = stages.without_some(features, 0.25, (0, 1)).numpy()
+    assert set(np.unique(shown)) == {0.0, 1.0} and (shown == shown[:, :1, :1, :1]).all(), "all of a picture or nothing"
+    assert abs((shown[:, 0, 0, 0] == 0).mean() - 0.25) < 0.03
+    assert (stages.without_some(features, 0.25, (0, 2)).numpy() != shown).any(), "others in another step"
+    assert stages.without_some(features, 0.0, (0, 1)) is features
+
+
 @pytest.mark.slow
 def test_max_steps(examples, tmp_path):
     result = fit(examples, tmp_path, changed(max_steps=3))

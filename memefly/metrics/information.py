@@ -1,0 +1,53 @@
+"""Bits a character: how well a model foresees what people write, whatever its words are.
+
+    >>> bits_a_character([-25.0], [Written.of("one does not simply\\nwalk", vocabulary, spelling)])
+    1.2022…
+
+Of a caption are counted its characters in small letters, with breaks and signs as `memefly.spelling` keeps all of them,
+` | ` between two text boxes, and its end. What a model has no word for it pays for: `DEAR` bits each, more than any
+model needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memefly.spelling import Spelling, spell
+from memefly.text import UNKNOWN_ID, Vocabulary
+
+DEAR = 6.0  # bits of a character that a model cannot say
+_BETWEEN_BOXES = " | "
+_ALL = Spelling(breaks=True, punctuation="keep", emoji="keep")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A caption as it is counted: its characters, those that a model has no token for, and its tokens."""
+
+    characters: int
+    unsayable: int
+    ids: list[int]  # with <s> and </s>
+
+    @classmethod
+    def of(cls, caption: str, vocabulary: Vocabulary, spelling: Spelling) -> Written:
+        ids = vocabulary.encode(caption, None, spelling)
+        counted = _length(spell(_ALL.cut(caption)))
+        said = [vocabulary.words[i] for i in ids[1:-1] if i != UNKNOWN_ID]
+        sayable = spell(said)
+        return cls(counted, max(0, counted - _length(sayable)), ids)
+
+
+def bits_a_character(log_probs: Sequence[float], captions: Sequence[Written]) -> float:
+    """`log_probs`: natural logarithms of the probabilities of all tokens of each caption behind <s>, summed. 0 of none.
+    Raises ValueError where there are not as many as captions."""
+    if len(log_probs) != len(captions):
+        raise ValueError(f"{len(log_probs)} log-probabilities, but {len(captions)} captions")
+    bits = -sum(log_probs) / math.log(2) + DEAR * sum(caption.unsayable for caption in captions)
+    return bits / max(1, sum(caption.characters for caption in captions))
+
+
+def _length(text: str) -> int:
+    """The end counted."""
+    return len(text.replace("\n", _BETWEEN_BOXES)) + 1
