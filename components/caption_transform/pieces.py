@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -47,10 +48,12 @@ def apply(words: tf.RaggedTensor, path: common_types.TemporaryAnalyzerOutputType
     """Ids of the pieces of words: ragged string (N, words) to ragged int64 (N, pieces)."""
 
     def lookup(words, path):
-        lines = tf.lookup.TextFileInitializer(
-            path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
-        )
-        table = tf.lookup.StaticHashTable(lines, unknown)
+        # A table of a file that is there already is made once, and not in every call of the graph.
+        with contextlib.nullcontext() if tf.is_symbolic_tensor(path) else tf.init_scope():
+            lines = tf.lookup.TextFileInitializer(
+                path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            )
+            table = tf.lookup.StaticHashTable(lines, unknown)
         return subwords.cut_graph(words, table.lookup, unknown), table.size()
 
     return tft.apply_vocabulary(words, path, default_value=unknown, lookup_fn=lookup)
@@ -80,6 +83,6 @@ def _counts(batch: Sequence[np.ndarray]) -> Iterable[tuple[str, int]]:
 
 def _write(counts: dict[str, int], spec: Pieces, path: str) -> np.ndarray:
     pieces = subwords.learn(counts, spec.size - len(spec.reserved), spec.min_count)
-    with FileSystems.create(path, compression_type="plain") as file:
+    with FileSystems.create(path) as file:
         file.write("".join(f"{piece}\n" for piece in (*spec.reserved, *pieces)).encode("utf-8"))
     return np.array(path)
