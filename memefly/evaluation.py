@@ -33,11 +33,13 @@ from memefly.metrics import (
     cider_of_others,
     diversity,
     novelty,
+    repetition,
     self_bleu,
     valid_share,
 )
 from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
+from memefly.metrics.boxes import Boxes
 from memefly.metrics.cider import CiderScorer
 from memefly.metrics.information import Written, bits_a_character
 from memefly.metrics.templates import TemplateClassifier, template_recall
@@ -58,6 +60,7 @@ class Examples:
     groups: list[str]
     training: list[list[str]]  # captions of train and val
     by_group: dict[str, list[list[str]]]  # the same, where their picture has a group
+    boxes: dict[str, list[int]]  # and how many text boxes each of these has
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def read(
     steps of `cleaning` that ask no other caption. Pictures that cannot be read, or have no caption left, are passed
     over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
-    found, unread = Examples([], [], [], [], [], [], defaultdict(list)), []
+    found, unread = Examples([], [], [], [], [], [], defaultdict(list), defaultdict(list)), []
     for where, record in records.of_splits(data, (split, "train", "val"), shares):
         written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
         captions = [list(cut(caption)) for caption in written if caption]
@@ -104,6 +107,7 @@ def read(
             found.training.extend(captions)
             if record.group:
                 found.by_group[record.group].extend(captions)
+                found.boxes[record.group].extend(1 + caption.count("\n") for caption in written if caption)
     if unread:
         log.warning("passes over %d pictures of %s that cannot be read; the first: %s", len(unread), split, unread[0])
     if len(found.pictures) < 2:
@@ -138,6 +142,8 @@ def evaluate(
     metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
     metrics |= diversity(hypotheses)
     metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
+    people = [reference for references in examples.references for reference in references]
+    metrics |= {"repetition": repetition(hypotheses), "people_repetition": repetition(people)}
     metrics |= foresight.score() if foresight else {}
     if examples.training:
         metrics |= novelty(hypotheses, examples.training).score()
@@ -145,6 +151,9 @@ def evaluate(
     if of_groups and len(examples.by_group) > 1:
         classifier = TemplateClassifier(examples.by_group)
         metrics["template_recall"] = template_recall(classifier, *map(list, zip(*of_groups)))
+    if any(n > 1 for numbers in examples.boxes.values() for n in numbers):
+        counted = [(g, 1 + caption.count("\n")) for caption, g in zip(said, examples.groups) if g in examples.boxes]
+        metrics["boxes_share"] = Boxes(examples.boxes).share(counted)
     version = str(loaded.manifest.get("version", loaded.folder.name))
     return Evaluation(str(loaded.folder), version, len(said), metrics, intervals_of(corpus), constant, said, corpus)
 

@@ -19,7 +19,7 @@ from memefly.metrics.chrf import chrf
 from memefly.metrics.cider import cider
 from memefly.metrics.constant import best_constant_caption
 from memefly.metrics.corpus import Corpus, Difference, Interval, compare, intervals
-from memefly.metrics.diversity import Novelty, NoveltyIndex, diversity, novelty, self_bleu
+from memefly.metrics.diversity import Novelty, NoveltyIndex, diversity, novelty, repetition, self_bleu
 from memefly.metrics.form import valid_share
 from memefly.metrics.grounding import cider_of_others
 from memefly.metrics.rouge import rouge_l
@@ -39,6 +39,7 @@ __all__ = [
     "diversity",
     "intervals",
     "novelty",
+    "repetition",
     "rouge_l",
     "score",
     "self_bleu",

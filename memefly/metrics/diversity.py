@@ -27,6 +27,17 @@ def distinct_n(hypotheses: Sequence[Tokens], n: int) -> float:
     return len(set(found)) / len(found) if found else 0.0
 
 
+def repetition(captions: Sequence[Tokens], n: int = 2) -> float:
+    """The share of a caption's n-grams that it has said before, in the mean over captions that have any: seq-rep-n
+    (Welleck et al., arXiv 1908.04319); 0 where none has."""
+    shares = []
+    for caption in captions:
+        found = [tuple(caption[i : i + n]) for i in range(len(caption) - n + 1)]
+        if found:
+            shares.append(1 - len(set(found)) / len(found))
+    return sum(shares) / len(shares) if shares else 0.0
+
+
 def diversity(hypotheses: Sequence[Tokens]) -> dict[str, float]:
     """`distinct_captions`: how many different ones there are; `distinct_share`: of all; `distinct_1` and `distinct_2`:
     different words and pairs of words, of all; `vocabulary`: how many different words; `length`: words a caption."""
