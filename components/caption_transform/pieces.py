@@ -1,6 +1,6 @@
 """The pieces that the words of `train` are cut into, learned where Transform analyses.
 
->>> vocabulary = pieces_of(words, spec, "captions")       # a file as `tft.vocabulary` writes it
+>>> path = vocabulary(words, Spec(4000, 2, reserved), "captions")    # a file as `tft.vocabulary` writes it
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memefly import subwords
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Spec:
     """How many there are to be, the reserved tokens counted, and how often each occurs."""
 
     size: int
@@ -31,7 +31,7 @@ class Pieces:
     reserved: Sequence[str]
 
 
-def vocabulary(words: tf.RaggedTensor, spec: Pieces, filename: str) -> common_types.TemporaryAnalyzerOutputType:
+def vocabulary(words: tf.RaggedTensor, spec: Spec, filename: str) -> common_types.TemporaryAnalyzerOutputType:
     """Path of a file of pieces, one a line, the reserved ones first: what `tft.vocabulary` gives, in the way that
     `tft.apply_vocabulary` takes it. Graph op of a `preprocessing_fn`."""
     (path,) = tft.experimental.ptransform_analyzer(
@@ -62,7 +62,7 @@ def apply(words: tf.RaggedTensor, path: common_types.TemporaryAnalyzerOutputType
 class _Learn(PTransformAnalyzer):
     """Batches of words to the path of the file."""
 
-    def __init__(self, spec: Pieces, filename: str):
+    def __init__(self, spec: Spec, filename: str):
         super().__init__()
         self._spec, self._filename = spec, filename
 
@@ -81,7 +81,7 @@ def _counts(batch: Sequence[np.ndarray]) -> Iterable[tuple[str, int]]:
     return Counter(word.decode("utf-8") for word in batch[0].tolist()).items()
 
 
-def _write(counts: dict[str, int], spec: Pieces, path: str) -> np.ndarray:
+def _write(counts: dict[str, int], spec: Spec, path: str) -> np.ndarray:
     pieces = subwords.learn(counts, spec.size - len(spec.reserved), spec.min_count)
     with FileSystems.create(path) as file:
         file.write("".join(f"{piece}\n" for piece in (*spec.reserved, *pieces)).encode("utf-8"))

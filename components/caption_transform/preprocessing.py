@@ -62,7 +62,7 @@ def _lookup(words: tf.RaggedTensor, spelling: Spelling, custom_config: dict):
     """From words to the ids of what the vocabulary has: they themselves, or their pieces."""
     reserved, min_count = text.reserved_tokens(spelling), custom_config["min_count"]
     if custom_config["subwords"]:
-        path = pieces.vocabulary(words, pieces.Pieces(custom_config["subwords"], min_count, reserved), VOCABULARY)
+        path = pieces.vocabulary(words, pieces.Spec(custom_config["subwords"], min_count, reserved), VOCABULARY)
         return lambda ragged: pieces.apply(ragged, path, text.UNKNOWN_ID)
     vocabulary = tft.vocabulary(
         words.to_sparse(),
