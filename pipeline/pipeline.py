@@ -46,11 +46,12 @@ METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
+    "memefly/rules.py", "memefly/subwords.py",
     "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
     "memefly/exported/parts.py", "memefly/safety", "memefly/encoders", "memefly/images.py", "memefly/spelling.py",
     "memefly/text.py",
 )  # fmt: skip
-_TRANSFORM_CODE = ("components/caption_transform", "memefly/spelling.py", "memefly/text.py")
+_TRANSFORM_CODE = ("components/caption_transform", "memefly/spelling.py", "memefly/subwords.py", "memefly/text.py")
 
 
 def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipeline.Pipeline:

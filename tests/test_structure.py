@@ -100,3 +100,36 @@ def test_one_schema_of_the_example():
     assert set(written) | {"features", "features_shape", "features_flipped"} == set(
         re.findall(r'name: "(\w+)"', schema)
     )
+
+
+def test_code_that_a_component_runs_is_part_of_its_cache_key():
+    """What says how captions are cut, decoded and trained on, as far as it is imported; what only reads files, tells or
+    starts processes changes no artifact."""
+    from pipeline import pipeline
+
+    for folder, keyed in (
+        ("components/caption_transform", pipeline._TRANSFORM_CODE),
+        ("components/caption_trainer", pipeline._TRAINER_CODE),
+    ):
+        todo, reached = list((HOME / folder).glob("*.py")), set()
+        while todo:
+            for name in imports(todo.pop()):
+                path = file_of(name)
+                if path and name.startswith("memefly.") and path not in reached:
+                    reached.add(path)
+                    todo.append(path)
+        names = {str(path.relative_to(HOME)) for path in reached}
+        asides = {
+            "devices",
+            "errors",
+            "quiet",
+            "provenance",
+            "sandbox",
+            "temporary",
+            "textfile",
+            "tracking",
+            "downloads",
+        }
+        asides |= {"archives", "exported", "schemas", "images"}  # the exported model's are named one by one
+        left = {n for n in names if not any(n == k or n.startswith(k + "/") for k in keyed)}
+        assert {n for n in left if Path(n).parts[1].removesuffix(".py") not in asides} == set(), folder
