@@ -76,8 +76,12 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
     pictures = [(memes / "images" / f"{i}.png").read_bytes() for i in range(4)]
     for i, ((said, *_), (words, _)) in enumerate(zip(model.caption(pictures), model.explain(pictures))):
         assert said.boxes == said.text.split("\n") and spell(words) == said.text
-        dark = said.text.startswith("one does not simply…\n") and said.text.endswith("😂")
-        bright = said.text.startswith("nobody") and "me - " in said.text and "3.5" in said.text
+        if subwords:  # longer to learn than it trains: what matters is that breaks, signs and emoji come
+            dark = said.text.startswith("one does not simply…\n") and said.text.endswith("😂")
+            bright = said.text.startswith("nobody") and "me - " in said.text and "3.5" in said.text
+        else:
+            dark = said.text == SPELLED[0][0]
+            bright = said.text.startswith("nobody") and "me - at 3.5" in said.text
         assert bright if i % 2 else dark, said.text
     assert model.manifest["config"]["text"]["breaks"] is True
     replay.replay(str(model.folder), str(newest(root, "CaptionExampleGen/examples") / "Split-eval"), 2)
