@@ -93,7 +93,7 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
     examples_dir, graph = transformed(root)
     shape = encoders.load(config.encoder).feature_shape
     files = ([str(p) for p in (examples_dir / f"Split-{split}").iterdir()] for split in ("train", "val"))
-    data = read_transformed(str(graph), *files, shape, config.text.max_length)
+    data = read_transformed(str(graph), *files, shape, config.text.max_length, config.text)
     examples, standardizer, vocabulary = data.examples, data.standardizer, data.vocabulary
 
     def on_event(name: str, values: dict) -> None:

@@ -1,6 +1,6 @@
 """An exported model on a data set: every metric with its interval, and beside another model, pair by pair.
 
-    >>> examples = read("data/flickr8k", "eval", shares=None)      # the data set names its splits
+    >>> examples = read("data/flickr8k", "eval", Splitting())      # the data set names its splits
     >>> result = evaluate("root/serving/captioner", examples)
     >>> result.metrics["bleu4"], result.intervals["bleu4"]
 
@@ -20,10 +20,10 @@ from pathlib import Path
 
 from memefly import images, text
 from memefly.cleaning import Cleaning
-from memefly.datasets import records
+from memefly.datasets.splits import Splitting
 from memefly.errors import DataError, PictureError
 from memefly.exported import loading
-from memefly.exported.likelihood import Likelihood
+from memefly.exported.likelihood import likelihood_of
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import (
     Corpus,
@@ -78,17 +78,17 @@ class Evaluation:
 def read(
     data: str | Path,
     split: str,
-    shares: dict[str, float] | None,
+    splitting: Splitting,
     pictures: int | None = None,
     cut: Callable[[str], Sequence[str]] = text.tokenize,
     cleaning: Cleaning | None = None,
 ) -> Examples:
-    """The first `pictures` (None: all) of a split; `shares` as in `records.of_splits`. Each caption goes through the
-    steps of `cleaning` that ask no other caption. Pictures that cannot be read, or have no caption left, are passed
+    """The first `pictures` (None: all) of a split. Each caption goes through the steps of `cleaning` that ask no other
+    caption. Pictures that cannot be read, or have no caption left, are passed
     over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
     found, unread = Examples([], [], [], [], [], [], defaultdict(list), defaultdict(list)), []
-    for where, record in records.of_splits(data, (split, "train", "val"), shares):
+    for where, record in splitting.of(data, (split, "train", "val")):
         written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
         captions = [list(cut(caption)) for caption in written if caption]
         if not captions:
@@ -167,7 +167,7 @@ class _Foresight:
     """Collects how likely a model takes what people wrote, picture by picture."""
 
     def __init__(self, model: ExportedModel):
-        self._model, self._likelihood = model, Likelihood(model.folder)
+        self._model, self._likelihood = model, likelihood_of(model.folder)
         self._captions: list[Written] = []
         self._shown: list[float] = []
         self._not_shown: list[float] = []

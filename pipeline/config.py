@@ -73,6 +73,9 @@ class Thresholds(_Section):
 
 class DataConfig(_Section):
     splits: SplitShares = SplitShares()
+    hold_out_groups: tuple[str, ...] = Field(
+        (), description="groups, such as a meme's template, that are never trained or stopped on: for eval alone"
+    )
     max_pixels: int = Field(images.MAX_PIXELS, ge=1, description="pictures above it are quarantined, not decoded")
     max_quarantined: float = Field(0.1, ge=0, le=1, description="share of bad records that stops a run")
     cleaning: Cleaning = Field(

@@ -46,7 +46,7 @@ METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
-    "memefly/rules.py", "memefly/subwords.py",
+    "memefly/rules.py", "memefly/subwords.py", "memefly/likelihood.py",
     "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
     "memefly/exported/parts.py", "memefly/safety", "memefly/encoders", "memefly/images.py", "memefly/spelling.py",
     "memefly/text.py",
@@ -66,6 +66,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         data="data://",
         fingerprint=records.fingerprint(data),
         shares=config.data.splits.model_dump(),
+        hold_out_groups=config.data.hold_out_groups,
         max_pixels=config.data.max_pixels,
         max_quarantined=config.data.max_quarantined,
         cleaning=config.data.cleaning.with_safety(config.safety),
@@ -123,6 +124,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
                 for section in ("devices", "encoder", "text", "network", "training", "decoding", "safety")
             },
             "splits": config.data.splits.model_dump(),
+            "hold_out_groups": config.data.hold_out_groups,
             "cleaning": config.data.cleaning.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),
             "root": "root://",

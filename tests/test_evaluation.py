@@ -9,10 +9,10 @@ import tensorflow as tf
 from memefly import evaluation, metrics, text
 from memefly.cleaning import Cleaning
 from memefly.commands import main as cli
-from memefly.datasets import records
+from memefly.datasets.splits import Splitting
 from memefly.errors import DataError
 from memefly.exported import loading
-from memefly.exported.likelihood import Likelihood
+from memefly.exported.likelihood import likelihood_of
 from memefly.exported.parts import load_parts
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ SHARES = {"train": 8, "val": 1, "eval": 1}
 
 @pytest.fixture(scope="module")
 def examples(memes):
-    return evaluation.read(memes, "eval", SHARES)
+    return evaluation.read(memes, "eval", Splitting(SHARES))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def result(exported, examples):
 
 def test_the_pictures_are_those_that_no_model_saw(memes, examples):
     by_split = {split: [] for split in SHARES}
-    for split, record in records.of_splits(memes, by_split, SHARES):
+    for split, record in Splitting(SHARES).of(memes, by_split):
         by_split[split].append(record)
     assert examples.images == [record.image for record in by_split["eval"]] and len(examples.images) > 3
     seen = [c for split in ("train", "val") for record in by_split[split] for c in record.captions]
@@ -51,7 +51,7 @@ def test_figures_are_those_of_the_captions(exported, examples, result):
 
 
 def test_likelihood_is_that_of_one_word_after_another(exported, examples, result):
-    likelihood, parts = Likelihood(exported), load_parts(exported)
+    likelihood, parts = likelihood_of(exported), load_parts(exported)
     features = loading.load(exported).features(examples.pictures[:1])[0]
     captions = ["brace yourselves the cat", "one dragon", "grumpy"]
     written = [likelihood.written(caption) for caption in captions]
@@ -98,7 +98,7 @@ def test_references_are_cleaned_as_the_model_s_data_were(memes, tmp_path):
         row["captions"] = ["caf&eacute; &amp; cat", "see http://example.org/cat"]
     (dirty / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     steps = Cleaning.model_validate(["html", "urls", {"step": "length", "min_words": 2}])
-    as_written, cleaned = (evaluation.read(dirty, "eval", SHARES, 3, cleaning=c) for c in (None, steps))
+    as_written, cleaned = (evaluation.read(dirty, "eval", Splitting(SHARES), 3, cleaning=c) for c in (None, steps))
     assert as_written.references == [[["caf", "eacute", "amp", "cat"], ["see", "http", "example", "org", "cat"]]] * 3
     assert cleaned.references == [[["café", "cat"]]] * 3 and cleaned.images == as_written.images
 
@@ -109,8 +109,8 @@ def test_what_cannot_be_judged(exported, memes, tmp_path, capsys):
     lines = (few / "captions.jsonl").read_text().splitlines()
     (few / "captions.jsonl").write_text("\n".join(lines[:1]) + "\n")
     with pytest.raises(DataError, match="expected two pictures at least in the split 'eval'"):
-        evaluation.read(few, "eval", SHARES)
+        evaluation.read(few, "eval", Splitting(SHARES))
     with pytest.raises(DataError, match="names no split, and the model does not say"):
-        evaluation.read(memes, "eval", None)
+        evaluation.read(memes, "eval", Splitting())
     assert cli.main(["evaluate", "--model", str(tmp_path), "--data", str(memes)]) == 2
     assert "not a model of memefly" in capsys.readouterr().err

@@ -6,7 +6,7 @@ example_gen = CaptionExampleGen(data, shares={"train": 8, "val": 1, "eval": 1})
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact, channel, component_spec, standard_artifacts
@@ -34,6 +34,7 @@ class CaptionExampleGenSpec(component_spec.ComponentSpec):
         "fingerprint": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),  # a digest of the sources, for the cache too
         "shares": component_spec.ExecutionParameter(type=str),
+        "hold_out_groups": component_spec.ExecutionParameter(type=str),
         "max_pixels": component_spec.ExecutionParameter(type=int),
         "max_quarantined": component_spec.ExecutionParameter(type=float),
         "cleaning": component_spec.ExecutionParameter(type=str),
@@ -55,13 +56,15 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
         self,
         data: str,
         shares: Mapping[str, float],
+        hold_out_groups: Sequence[str] = (),
         max_pixels: int = images.MAX_PIXELS,
         max_quarantined: float = 0.1,
         cleaning: Cleaning | None = None,
         fingerprint: str | None = None,
     ):
-        """`shares` are relative sizes of the splits, for pictures whose split the data set does not name; more than
-        the share `max_quarantined` of bad records fails the component; `cleaning` is what is done to captions.
+        """`shares` are relative sizes of the splits, for pictures whose split the data set does not name;
+        `hold_out_groups` are for eval alone; more than the share `max_quarantined` of bad records fails the component;
+        `cleaning` is what is done to captions.
         `fingerprint` changes with what the data set holds; it is to be given where `data` is a name that cannot be read
         yet."""
         super().__init__(
@@ -72,13 +75,14 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
                     [
                         code_digest(
                             *("components/caption_example_gen", "memefly/cleaning", "memefly/safety"),
-                            *("memefly/datasets/records.py", "memefly/images.py"),
+                            *("memefly/datasets/records.py", "memefly/datasets/splits.py", "memefly/images.py"),
                             "memefly/schemas/dataset.schema.json",
                         ),
                         *(f"{name} {version}" for name, version in versions(*_LIBRARIES).items()),
                     ]
                 ),
                 shares=json.dumps(dict(shares)),
+                hold_out_groups=json.dumps(sorted(hold_out_groups)),
                 max_pixels=max_pixels,
                 max_quarantined=max_quarantined,
                 cleaning=(cleaning or Cleaning(())).model_dump_json(),

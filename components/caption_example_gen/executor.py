@@ -33,11 +33,12 @@ from memefly.cleaning.config import Duplicates, NearDuplicates, Pictures
 from memefly.cleaning.pictures import HASH_SIZE, Seen, Verdict, honest
 from memefly.datasets import records
 from memefly.datasets.records import quarantined
-from memefly.errors import PictureError, QuarantineError
+from memefly.datasets.splits import HELD_OUT, SPLITS, TEST, Splitting, split_of
+from memefly.errors import DataError, PictureError, QuarantineError
 
 QUARANTINE = "quarantine.jsonl"
 SUMMARY, _TOLD = "summary.json", "told.jsonl"
-_BAD, _TEST, _CHANGES, _COUNTS = "bad", "test", "changes", "counts"
+_BAD, _LEFT, _CHANGES, _COUNTS = "bad", "left", "changes", "counts"
 CLEANED = "cleaned"  # why a record is in the quarantine of which cleaning left nothing
 _DECODED_AT_ONCE = os.cpu_count() or 1
 _BATCH = 8 * _DECODED_AT_ONCE  # lines
@@ -61,8 +62,8 @@ class Identify(beam.DoFn):
     is in the order of the lines.
     """
 
-    def __init__(self, data: str, max_pixels: int, cleaning: Cleaning):
-        self._data, self._max_pixels, self._cleaning = data, max_pixels, cleaning
+    def __init__(self, data: str, splitting: Splitting, max_pixels: int, cleaning: Cleaning):
+        self._data, self._splitting, self._max_pixels, self._cleaning = data, splitting, max_pixels, cleaning
         self._hash_size = HASH_SIZE if cleaning.step(Pictures) else 0
 
     def setup(self) -> None:
@@ -76,11 +77,13 @@ class Identify(beam.DoFn):
             yield from self._judge(line, looked_at)
 
     def _look_at(self, line: records.Line) -> tuple[records.Record, images.Picture | None] | dict:
-        """A record with its picture, None of one that is kept for the test; or an entry of the quarantine."""
+        """A record, its split as far as it is named, with its picture, None of one that is on no side here; or an entry
+        of the quarantine."""
         source = f"{records.CAPTIONS_FILE}:{line.number}"
         try:
             record = records.parse(line)
-            if record.split == "test":  # kept for the day of publication; nothing here reads it
+            record = dataclasses.replace(record, split=self._splitting.named(record))
+            if record.split in (TEST, HELD_OUT):
                 return record, None
             content = images.read_file(Path(self._data) / record.image, self._max_pixels, name=record.image)
         except (records.RecordError, PictureError) as error:
@@ -97,8 +100,10 @@ class Identify(beam.DoFn):
             yield beam.pvalue.TaggedOutput(_BAD, looked_at)
             return
         record, picture = looked_at
+        if record.group in self._splitting.hold_out_groups:
+            yield beam.pvalue.TaggedOutput(_LEFT, ("group", record.group))
         if picture is None:
-            yield beam.pvalue.TaggedOutput(_TEST, line.number)
+            yield beam.pvalue.TaggedOutput(_LEFT, ("side", record.split))
             return
         for caption in record.dropped:
             entry = quarantined(source, line.number, "no_words", f"caption {caption!r} has no word in it", "caption")
@@ -141,7 +146,7 @@ def look_over(pictures: Iterable[tuple[str, Found]], shares: Mapping[str, float]
         splits = seen[image_id].splits if image_id in seen else frozenset()
         splits |= {found.record.split} if found.record.split else frozenset()
         seen[image_id] = Seen(found.looks or 0, splits)
-    return honest(seen, distance, lambda image_id: records.split_of(image_id, shares))
+    return honest(seen, distance, lambda image_id: split_of(image_id, shares))
 
 
 class MakeExamples(beam.DoFn):
@@ -167,7 +172,7 @@ class MakeExamples(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(_BAD, entry)
             return
         # A record that names no split goes where the picture already is, else where its hash says.
-        home = next((r.split for r in group if r.split), None) or records.split_of(image_id, self._shares)
+        home = next((r.split for r in group if r.split), None) or split_of(image_id, self._shares)
         home = verdict.split if verdict else home
         sides: dict[str, dict[str, int]] = {}  # captions by split, with their lines
         owner: dict[tuple[str, ...], str] = {}
@@ -258,6 +263,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
         data, shares = exec_properties["data"], json.loads(exec_properties["shares"])
+        splitting = Splitting(shares, tuple(json.loads(exec_properties["hold_out_groups"])))
         max_pixels, cleaning = exec_properties["max_pixels"], Cleaning.model_validate_json(exec_properties["cleaning"])
         records.captions_file(data)  # a clear error, before Beam wraps it
 
@@ -271,9 +277,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Spread" >> beam.Reshuffle()
             )
             batches = lines | "Batches" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
-            identified = batches | "Identify" >> beam.ParDo(Identify(data, max_pixels, cleaning)).with_outputs(
-                _BAD, _TEST, _CHANGES, main="good"
-            )
+            identified = batches | "Identify" >> beam.ParDo(
+                Identify(data, splitting, max_pixels, cleaning)
+            ).with_outputs(_BAD, _LEFT, _CHANGES, main="good")
             verdicts = []
             if step := cleaning.step(Pictures):
                 looked_over = (
@@ -290,7 +296,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     _BAD, _CHANGES, _COUNTS, main="good"
                 )
             )
-            for split in records.SPLITS:
+            for split in SPLITS:
                 (
                     made.good
                     | f"Only[{split}]" >> beam.Filter(lambda element, wanted=split: element[0] == wanted)
@@ -306,7 +312,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "AllChanges" >> beam.Flatten()
                 | "Tally" >> beam.CombinePerKey(Tally()),
                 "lines": lines | "CountLines" >> beam.combiners.Count.Globally(),
-                "test": identified[_TEST] | "CountTest" >> beam.combiners.Count.Globally(),
+                "left": identified[_LEFT] | "CountLeft" >> beam.combiners.Count.PerElement(),
                 "split": made[_COUNTS] | "CountCaptions" >> beam.CombinePerKey(_AddPairs()),
             }
             (
@@ -315,32 +321,38 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "ToJson" >> beam.Map(textfile.to_json)
                 | "Tell" >> beam.io.WriteToText(str(folder / _TOLD), shard_name_template="")
             )
-        self._finish(folder, cleaning, exec_properties["max_quarantined"])
-        examples.split_names = artifact_utils.encode_split_names(list(records.SPLITS))
+        self._finish(folder, cleaning, splitting.hold_out_groups, exec_properties["max_quarantined"])
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
-    def _finish(self, folder: Path, cleaning: Cleaning, allowed: float) -> None:
+    def _finish(self, folder: Path, cleaning: Cleaning, held_out: Sequence[str], allowed: float) -> None:
         """Counts into `summary.json`; the quarantine in line order."""
-        told: dict[str, list] = {name: [] for name in ("bad", "tally", "lines", "test", "split")}
+        told: dict[str, list] = {name: [] for name in ("bad", "tally", "lines", "left", "split")}
         for name, one in _json_lines(folder / _TOLD):
             told[name].append(one)
         (folder / _TOLD).unlink()
         entries = sorted(told["bad"], key=lambda e: (e["line"], e["what"], e["detail"]))
         (folder / QUARANTINE).write_text("".join(textfile.to_json(entry) + "\n" for entry in entries), encoding="utf-8")
-        sides = dict.fromkeys(records.SPLITS, (0, 0)) | dict(told["split"])
+        sides = dict.fromkeys(SPLITS, (0, 0)) | dict(told["split"])
         records_ = [entry for entry in entries if entry["what"] == "record"]
         bad = [entry for entry in records_ if entry["reason"] != CLEANED]  # which was asked for
-        (lines,), (left_for_test,) = told["lines"], told["test"]
+        (lines,), left = told["lines"], {tuple(what): n for what, n in told["left"]}
         summary = {
             "images": sum(images for images, _ in sides.values()),
             "captions": sum(captions for _, captions in sides.values()),
             "quarantined": len(records_),
             "quarantined_captions": len(entries) - len(records_),
-            "left_for_test": left_for_test,
+            "left_for_test": left.get(("side", TEST), 0),
+            "held_out": left.get(("side", HELD_OUT), 0),
             "cleaning": _table(cleaning, told["tally"]),
             "splits": {split: {"images": images, "captions": captions} for split, (images, captions) in sides.items()},
         }
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if unknown := [group for group in held_out if ("group", group) not in left]:
+            raise DataError(
+                f"data.hold_out_groups names {', '.join(map(repr, unknown))}, which is the group of no record that can "
+                "be used; expected a `group` as the data set spells it"
+            )
         if len(bad) > allowed * lines:
             raise QuarantineError(bad, lines, allowed)
 

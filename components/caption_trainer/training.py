@@ -22,6 +22,7 @@ from memefly.exported.captioner import Captioner, export
 from memefly.exported.parts import blocked_by
 from memefly.networks import NetworkConfig
 from memefly.safety import SafetyConfig
+from memefly.spelling import Spelling
 from memefly.training import TrainingConfig, TrainingResult, train
 from memefly.training.distribution import barrier, make_strategy
 
@@ -29,6 +30,7 @@ log = logging.getLogger("memefly.trainer")
 
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints.txt"  # the folder in ROOT/checkpoints that this training has no more need of
+_IN_MANIFEST = ("splits", "hold_out_groups", "cleaning", "text", "network", "training", "decoding", "safety")
 _TELL_EVERY = 30.0  # seconds
 
 
@@ -74,7 +76,7 @@ def train_and_export(fn_args) -> None:
             "image_size": encoder.image_size,
             "feature_shape": encoder.feature_shape,
         },
-        "config": {k: config[k] for k in ("splits", "cleaning", "text", "network", "training", "decoding", "safety")},
+        "config": {k: config[k] for k in _IN_MANIFEST},
         "safety": {"digest": SafetyConfig(**config["safety"]).lists().digest},
         "vocabulary": {"size": len(data.vocabulary), "sha256": _sha256(data.vocabulary_file)},
         "metrics": {"val": result.metrics, "seconds": round(sum(h["seconds"] for h in result.history), 1)},
@@ -108,6 +110,7 @@ def _train(
         _files(fn_args.eval_files),
         encoder.feature_shape,
         config["text"]["max_length"],
+        Spelling(**{name: config["text"][name] for name in Spelling.model_fields}),
     )
     told = time.monotonic()
 
@@ -121,10 +124,11 @@ def _train(
             log.info("%(stage)s: step %(step)d of %(steps)d  loss %(loss).3f", values)
         elif name == "epoch":
             told = time.monotonic()
+            bits = values.get("val_bits_a_character")
             log.info(
                 "%(stage)s: epoch %(epoch)d  loss %(loss).3f  val BLEU-4 %(val_bleu4).3f  CIDEr %(val_cider).3f  "
-                "%(captions_per_second).0f captions/s",
-                values,
+                "%(bits)s%(captions_per_second).0f captions/s",
+                values | {"bits": f"{bits:.3f} bits a character  " if bits else ""},
             )
 
     result = train(

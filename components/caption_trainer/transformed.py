@@ -1,6 +1,6 @@
 """What Transform left, as training takes it.
 
->>> data = read_transformed(graph, train_files, val_files, encoder.feature_shape, max_length=32)
+>>> data = read_transformed(graph, train_files, val_files, encoder.feature_shape, 32, spelling)
 >>> train(data.examples, data.standardizer, data.vocabulary, …)
 """
 
@@ -14,6 +14,7 @@ import tensorflow_transform as tft
 from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ConfigError
+from memefly.spelling import Spelling
 from memefly.text import RESERVED_TOKENS, Vocabulary
 from memefly.training import Examples
 
@@ -32,9 +33,11 @@ def read_transformed(
     val_files: Sequence[str],
     feature_shape: tuple[int, int, int],
     max_length: int,
+    spelling: Spelling,
 ) -> Transformed:
     """`graph`: the folder of a `transform_graph`; files: TFRecords of its `transformed_examples`; `feature_shape`
-    (h, w, D): of the encoder whose features they hold. Raises `ConfigError` where no word is left to be learnt."""
+    (h, w, D): of the encoder whose features they hold; `spelling`: by which Transform cut captions. Raises
+    `ConfigError` where no word is left to be learnt."""
     output = tft.TFTransformOutput(graph)
     vocabulary_file = output.vocabulary_file_by_name(VOCABULARY)
     vocabulary = Vocabulary.load(vocabulary_file)
@@ -44,7 +47,7 @@ def read_transformed(
             "lower text.min_count, or bring more captions"
         )
     return Transformed(
-        Examples(sorted(train_files), sorted(val_files), feature_shape, max_length),
+        Examples(sorted(train_files), sorted(val_files), feature_shape, max_length, spelling),
         Standardizer(*feature_statistics(output, feature_shape)),
         vocabulary,
         vocabulary_file,

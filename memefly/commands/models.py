@@ -147,6 +147,7 @@ def _evaluate(arguments) -> int:
 
     from memefly import evaluation, text
     from memefly.cleaning import Cleaning
+    from memefly.datasets.splits import Splitting
     from memefly.metrics import ptb
     from memefly.safety import SafetyConfig
 
@@ -155,7 +156,8 @@ def _evaluate(arguments) -> int:
     config = read_manifest(folder)["config"]
     safety = SafetyConfig(**(config.get("safety") or {}))
     cleaning = Cleaning.model_validate(config.get("cleaning") or []).with_safety(safety)
-    examples = evaluation.read(arguments.data, arguments.split, config.get("splits"), arguments.pictures, cut, cleaning)
+    splitting = Splitting.of_model(config)
+    examples = evaluation.read(arguments.data, arguments.split, splitting, arguments.pictures, cut, cleaning)
     knobs = {"beam": arguments.beam} if arguments.beam else {}
     found = []
     for model in filter(None, (arguments.model, arguments.against)):

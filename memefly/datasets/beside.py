@@ -14,7 +14,7 @@ from pathlib import Path
 
 from memefly import textfile
 from memefly.datasets.folders import ENDINGS
-from memefly.datasets.records import split_named
+from memefly.datasets.splits import split_named
 from memefly.datasets.writer import DatasetWriter
 from memefly.errors import DataError
 

@@ -22,7 +22,7 @@ from memefly import archives, textfile
 from memefly.datasets import karpathy
 from memefly.datasets.folders import PictureFolders, names_in_both_years
 from memefly.datasets.gathered import Gathered, Picture
-from memefly.datasets.records import split_of
+from memefly.datasets.splits import split_of
 from memefly.datasets.writer import DatasetWriter
 from memefly.downloads import Downloader, Remote
 from memefly.errors import DataError

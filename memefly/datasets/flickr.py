@@ -24,7 +24,7 @@ from pathlib import Path
 from memefly import textfile
 from memefly.datasets.folders import PictureFolders
 from memefly.datasets.gathered import Gathered
-from memefly.datasets.records import split_of
+from memefly.datasets.splits import split_of
 from memefly.datasets.writer import DatasetWriter
 from memefly.errors import DataError
 

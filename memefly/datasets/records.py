@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from memefly.schemas import SCHEMAS
 CAPTIONS_FILE = "captions.jsonl"
 QUARANTINE = "quarantine.jsonl"  # beside it, where an importer left something out
 SCHEMA = SCHEMAS / "dataset.schema.json"
-SPLITS = ("train", "val", "eval")
 _LINE_ENDS = re.compile("[\n\r]+")
 REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
 
@@ -138,54 +137,6 @@ def _can_be_a_file(name: str) -> bool:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
-
-
-_NAMES_OF_SPLITS = {"validation": "val", "valid": "val", "dev": "val"} | {name: name for name in (*SPLITS, "test")}
-
-
-def split_named(name: str) -> str | None:
-    """The split that others call by a name, such as validation; None where it is none's."""
-    return _NAMES_OF_SPLITS.get(name.strip().lower())
-
-
-def split_of(image_id: str, shares: Mapping[str, float]) -> str:
-    """The side of a picture: by the hash of its bytes, so that it is the same in every run and every data set.
-
-    `shares` are relative sizes by split name, such as {"train": 8, "val": 1, "eval": 1}; their order does not matter.
-    """
-    ordered = {name: shares[name] for name in SPLITS if name in shares}
-    position = int(hashlib.sha256(f"split/{image_id}".encode()).hexdigest()[:15], 16) / 16**15
-    total, reached = sum(ordered.values()), 0.0
-    for name, share in ordered.items():
-        reached += share / total
-        if position < reached:
-            return name
-    return next(reversed(ordered))
-
-
-def of_splits(
-    folder: str | Path, splits: Container[str], shares: Mapping[str, float] | None
-) -> Iterator[tuple[str, Record]]:
-    """The records of a data set that can be used and belong to `splits`, each with its split: the one it names, or that
-    of its picture's bytes. Records and pictures that cannot be read are passed over: the pipeline tells of them.
-
-    `shares` as in `split_of`. Raises `DataError` where a record names no split and there are none.
-    """
-    for line in read_lines(folder):
-        try:
-            record = parse(line)
-            split = record.split
-            if not split:
-                if not shares:
-                    raise DataError(
-                        f"{folder}: line {record.line} names no split, and the model does not say how its run split "
-                        "such pictures, so some of these may be what it was trained on; run the pipeline again"
-                    )
-                split = split_of(hashlib.sha256((Path(folder) / record.image).read_bytes()).hexdigest(), shares)
-        except (RecordError, OSError):
-            continue
-        if split in splits:
-            yield split, record
 
 
 def fingerprint(folder: str | Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memefly import textfile
-from memefly.datasets.records import split_named
+from memefly.datasets.splits import split_named
 from memefly.datasets.writer import DatasetWriter
 from memefly.errors import DataError
 

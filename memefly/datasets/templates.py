@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from memefly import text
-from memefly.datasets.records import split_of
+from memefly.datasets.splits import split_of
 
 CAPTION_SHARES = {"train": 8, "val": 1, "eval": 1}
 

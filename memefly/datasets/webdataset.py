@@ -21,7 +21,7 @@ from typing import IO
 
 from memefly import textfile
 from memefly.datasets.folders import ENDINGS
-from memefly.datasets.records import split_named
+from memefly.datasets.splits import split_named
 from memefly.datasets.table import CAPTIONS, captions_of
 from memefly.datasets.writer import DatasetWriter
 from memefly.errors import DataError

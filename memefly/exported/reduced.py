@@ -25,6 +25,7 @@ from typing import Literal
 
 from memefly import images
 from memefly.datasets import records
+from memefly.datasets.splits import Splitting
 from memefly.decoding import DecodingConfig
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.errors import DataError, ModelError, PictureError
@@ -137,9 +138,9 @@ def _to_bfloat16(model: ExportedModel, folder: Path) -> None:
 
 def _pictures(model: ExportedModel, data: Path) -> tuple[list[records.Record], list[records.Record]]:
     """What the model was trained on, in an order of chance, and what judges it."""
-    shares = model.manifest["config"].get("splits")
+    splitting = Splitting.of_model(model.manifest["config"])
     by_split: dict[str, list[records.Record]] = {"train": [], "eval": []}
-    for split, record in records.of_splits(data, by_split, shares):
+    for split, record in splitting.of(data, by_split):
         by_split[split].append(record)
     if not all(by_split.values()):
         found = {split: len(found) for split, found in by_split.items()}

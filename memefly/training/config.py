@@ -75,7 +75,9 @@ class TrainingConfig(BaseModel):
         0.995, ge=0, lt=1, description="decay of the moving average of weights; 0: none (Polyak 1992)"
     )
     average_last: int = Field(1, ge=1, description="epochs whose weights are averaged at the end (1706.03762, 6.1)")
-    stop_on: Literal["bleu4", "cider"] = Field("cider", description="of freely decoded val captions: the best is kept")
+    stop_on: Literal["bleu4", "cider", "bits_a_character"] = Field(
+        "cider", description="the best on val is kept: of freely decoded captions, or of what people wrote"
+    )
     patience: int = Field(4, ge=1, description="epochs without a better score before training stops")
     val_pictures: int = Field(500, ge=1, description="pictures of `val` decoded after an epoch at most")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

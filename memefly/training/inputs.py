@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from memefly.spelling import PLAIN, Spelling
 from memefly.text import PAD_ID
 
 ALL = (0.0, 1.0)  # a part of the pictures that is all of them
@@ -32,6 +33,7 @@ class Examples:
     val: Sequence[str]
     feature_shape: tuple[int, int, int]
     max_length: int
+    spelling: Spelling = PLAIN  # by which captions are cut
 
 
 def read(files: Sequence[str], examples: Examples) -> tf.data.Dataset:

@@ -25,6 +25,7 @@ from memefly.training.config import TrainingConfig
 log = logging.getLogger(__name__)
 
 _TELL_STEPS = 20
+_LOWER = ("bits_a_character",)  # the lower the better
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def run(stage: Stage, config: TrainingConfig, folder: Path, on_event: Callable[[
         """Validates the weights as they are; keeps them if they are the best so far."""
         metrics, samples = stage.validate()
         values.update({f"val_{k}": v for k, v in metrics.items()})
-        if not progress.best or metrics[score] > progress.best[score]:
+        if not progress.best or _better(score, metrics, progress.best):
             progress.best = {**metrics, "stage": stage.name, "epoch": progress.epoch, "step": values["step"]}
             progress.bad_epochs = 0
             if stage.is_chief:
@@ -159,10 +160,14 @@ def _average_last(stage: Stage, progress: Progress, best, config: TrainingConfig
     metrics, _ = stage.validate()
     progress.best["averaged"] = 0
     log.info("%s: mean of the last %d epochs: %s %.4f", stage.name, len(snapshots), score, metrics[score])
-    if metrics[score] > progress.best[score]:
+    if _better(score, metrics, progress.best):
         progress.best |= {**metrics, "averaged": len(snapshots)}
         if stage.is_chief:
             best.write(str(folder / "best"))
+
+
+def _better(score: str, metrics: dict, than: dict) -> bool:
+    return metrics[score] < than[score] if score in _LOWER else metrics[score] > than[score]
 
 
 def _skipping(batches: tf.data.Dataset, n: int) -> Iterable:

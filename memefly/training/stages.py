@@ -19,6 +19,7 @@ from memefly.decoding import DecodingConfig, decode
 from memefly.encoders import Encoder, precision
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import TrainingError
+from memefly.likelihood import Likelihood
 from memefly.metrics.cider import CiderScorer
 from memefly.networks import Network, NetworkConfig, ensemble
 from memefly.text import END_ID, PAD_ID, START_ID, Vocabulary
@@ -149,12 +150,12 @@ class _Training:
 
         apply = replicated(strategy, one, average.update, [tf.TensorSpec([2], tf.float32), *signature])
         features_of = features_of or self.standardizer
-        decoder = greedy_decoder(
-            self.network,
-            features_of,
-            _PICTURES if source == "image" else self._features_spec,
-            self.examples.max_length - 1,
-        )
+        spec = _PICTURES if source == "image" else self._features_spec
+        decoder = greedy_decoder(self.network, features_of, spec, self.examples.max_length - 1)
+        judged: dict[str, Any] = {"pictures": config.val_pictures, "source": source}
+        if config.stop_on == "bits_a_character":
+            spelling = self.examples.spelling
+            judged["likelihood"] = Likelihood(self.network, features_of, spec, self.vocabulary, spelling)
         return Stage(
             name=name,
             epochs=epochs,
@@ -162,7 +163,7 @@ class _Training:
             steps_an_epoch=steps_an_epoch,
             batches=batches_of,
             step=step_of(apply),
-            validate=lambda: validate(decoder, self.examples, self.vocabulary, config.val_pictures, source),
+            validate=lambda: validate(decoder, self.examples, self.vocabulary, **judged),
             optimizer=optimizer,
             average=average,
             weights=weights or loop.weights_of(self.network),

@@ -1,4 +1,5 @@
-"""How good captions are while a network is trained: `val` decoded freely, greedily, and scored.
+"""How good a network is while it is trained: `val` decoded freely, greedily, and scored; and how well it foresees what
+people wrote.
 
 >>> metrics, samples = validate(decoder, examples, vocabulary, pictures=500)
 """
@@ -11,12 +12,15 @@ import tensorflow as tf
 
 from memefly.decoding import DecodingConfig, decode
 from memefly.errors import TrainingError
+from memefly.likelihood import Likelihood
 from memefly.metrics import score
+from memefly.metrics.information import Written, bits_a_character
 from memefly.networks import Network
 from memefly.text import Vocabulary
 from memefly.training.inputs import Examples, read
 
 _SAMPLES, _BATCH = 8, 64
+_FORESEEN = 64  # captions of a picture
 
 
 def greedy_decoder(network: Network, features_of: Callable, signature: tf.TensorSpec, max_length: int):
@@ -30,21 +34,35 @@ def greedy_decoder(network: Network, features_of: Callable, signature: tf.Tensor
 
 
 def validate(
-    decoder: Callable, examples: Examples, vocabulary: Vocabulary, pictures: int, source: str = "features"
+    decoder: Callable,
+    examples: Examples,
+    vocabulary: Vocabulary,
+    pictures: int,
+    source: str = "features",
+    likelihood: Likelihood | None = None,
 ) -> tuple[dict, list[dict]]:
-    """Metrics over the first `pictures` of `val`, and the first eight with picture and references.
+    """Metrics over the first `pictures` of `val`, and the first eight with picture and references. With `likelihood`
+    `bits_a_character` is among them, of a picture's first 64 captions.
 
     Raises `TrainingError` where `val` is empty.
     """
     references: list[list[str]] = []
     hypotheses: list[str] = []
     samples: list[dict] = []
+    foreseen: list[float] = []
+    written: list[Written] = []
     for one in read(examples.val, examples).take(pictures).ragged_batch(_BATCH):
-        for ids, captions, image in zip(decoder(one[source]).numpy(), one["captions"].numpy(), one["image"].numpy()):
+        rows = (decoder(one[source]), one["captions"], one["image"], one[source])
+        for ids, captions, image, shown in zip(*(column.numpy() for column in rows)):
             hypotheses.append(vocabulary.decode(ids))
             references.append([c.decode("utf-8") for c in captions])
+            if likelihood:
+                counted = [likelihood.written(caption) for caption in references[-1][:_FORESEEN]]
+                foreseen += likelihood.log_probs(shown, counted).tolist()
+                written += counted
             if len(samples) < _SAMPLES:
                 samples.append({"image": image, "caption": hypotheses[-1], "references": references[-1]})
     if not hypotheses:
         raise TrainingError("the val split has no pictures to stop on; check data.splits and the data set's own splits")
-    return score(references, hypotheses), samples
+    bits = {"bits_a_character": bits_a_character(foreseen, written)} if likelihood else {}
+    return score(references, hypotheses) | bits, samples

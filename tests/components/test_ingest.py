@@ -139,6 +139,20 @@ def test_declared_splits_are_kept_and_no_caption_is_on_two_sides(tmp_path, run_t
     assert memes == {"Split-train": [b"One joke", b"another joke"], "Split-eval": [b"a third joke"]}
 
 
+def test_groups_that_are_held_out_only_judge(tmp_path, run_to):
+    lines = [
+        *[(f"{s}-{i}.png", png(), {"split": s}) for s in ("train", "val", "eval") for i in range(3)],
+        *[(f"fry-{s}.png", png(), {"split": s, "group": "fry"}) for s in ("train", "val", "eval")],
+        *[(f"fry-{i}.png", png(), {"group": "fry"}) for i in range(4)],
+    ]
+    write(tmp_path / "data", lines)
+    summary = run_to(tmp_path / "data", "CaptionExampleGen", "data.hold_out_groups=[fry]")
+    assert {s: c["images"] for s, c in summary.data["splits"].items()} == {"train": 3, "val": 3, "eval": 8}
+    assert summary.data["held_out"] == 2 and summary.data["quarantined"] == 0
+    with pytest.raises(DataError, match=r"hold_out_groups names 'frye', which is the group of no record"):
+        run_to(tmp_path / "data", "CaptionExampleGen", "data.hold_out_groups=[fry, frye]")
+
+
 def test_a_changed_picture_is_read_again(tmp_path, run_to):
     write(tmp_path / "data", good(6))
     assert run_to(tmp_path / "data", "CaptionExampleGen").components[0]["state"] == "ran"

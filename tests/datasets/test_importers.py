@@ -8,6 +8,7 @@ from stress import records as stress
 from memefly.commands import main as cli
 from memefly.datasets import records
 from memefly.datasets.formats import bring
+from memefly.datasets.splits import SPLITS
 from memefly.errors import DataError
 
 
@@ -99,7 +100,7 @@ def test_memes_part_captions_not_pictures(meme_file, tmp_path):
     written = bring("memefly", meme_file, tmp_path / "out")
     assert (written.pictures, written.captions) == (2, 160)
     parsed = [records.parse(line) for line in records.read_lines(tmp_path / "out")]
-    assert {(r.group, r.split) for r in parsed} == {(g, s) for g in ("fry", "doge") for s in records.SPLITS}
+    assert {(r.group, r.split) for r in parsed} == {(g, s) for g in ("fry", "doge") for s in SPLITS}
     for group in ("fry", "doge"):
         captions = [c for r in parsed if r.group == group for c in r.captions]
         assert len(captions) == len(set(captions)) == 80

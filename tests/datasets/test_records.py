@@ -57,17 +57,6 @@ def test_lone_surrogates_do_no_harm():
     assert records.parse(Line(1, '{"image": "a.jpg", "captions": ["a \\ud800 cat"]}')).captions == ("a ? cat",)
 
 
-def test_splits_follow_the_picture_and_the_shares():
-    shares = {"train": 8, "val": 1, "eval": 1}
-    ids = [f"{i:064x}" for i in range(4000)]
-    sides = [records.split_of(i, shares) for i in ids]
-    assert sides == [records.split_of(i, shares) for i in ids]
-    assert sides.count("train") == pytest.approx(3200, abs=100)
-    assert sides.count("val") == pytest.approx(400, abs=70)
-    assert sides == [records.split_of(i, dict(sorted(shares.items()))) for i in ids], "as JSON may order them"
-    assert {records.split_of(i, {"train": 1, "val": 0.0001}) for i in ids[:50]} == {"train"}
-
-
 def test_a_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(DataError, match="memefly import"):
         list(records.read_lines(tmp_path))

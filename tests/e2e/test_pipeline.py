@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wandb_server import WandbServer
 
-from memefly.datasets import records
+from memefly.datasets.splits import SPLITS, Splitting
 
 HOME = Path(__file__).parents[2]
 NODES = [
@@ -86,7 +86,7 @@ def test_one_command_makes_a_gated_model(finished, memes):
     manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
     assert manifest["metrics"]["eval"] == said["metrics"]
     assert manifest["encoder"]["digest"] == said["encoder"]["digest"]
-    sides = Counter(split for split, _ in records.of_splits(memes, records.SPLITS, manifest["config"]["splits"]))
+    sides = Counter(split for split, _ in Splitting.of_model(manifest["config"]).of(memes, SPLITS))
     assert sides == {split: count["images"] for split, count in said["data"]["splits"].items()}
     report = (root / "runs" / "latest" / "report.html").read_text()
     assert (

@@ -9,9 +9,12 @@ from memefly import encoders, networks
 from memefly.encoders import EncoderConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import EncoderError, TrainingError
+from memefly.likelihood import Likelihood
+from memefly.metrics.information import bits_a_character
 from memefly.networks import NetworkConfig
+from memefly.spelling import PLAIN
 from memefly.training import Examples, FineTuningConfig, SelfCriticalConfig, loop, stages, train
-from memefly.training.inputs import batches
+from memefly.training.inputs import batches, read
 from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, T, fit, write
 
 
@@ -49,6 +52,20 @@ def test_stops_early_and_returns_the_best(trained):
     scores = [h["val_bleu4"] for h in result.history]
     assert result.metrics["bleu4"] == max(scores)
     assert scores.index(max(scores)) == len(scores) - 1 - 6
+
+
+@pytest.mark.slow
+def test_stops_on_how_well_it_foresees_what_people_wrote(examples, tmp_path):
+    result = fit(examples, tmp_path, changed(epochs=12, patience=3, learning_rate=0.03, stop_on="bits_a_character"))
+    bits = [h["val_bits_a_character"] for h in result.history]
+    assert result.metrics["bits_a_character"] == min(bits) < 0.5 * bits[0]
+    likelihood = Likelihood(result.network, STANDARDIZER, tf.TensorSpec([None, *SHAPE], tf.float16), VOCABULARY, PLAIN)
+    found, written = [], []
+    for one in read(examples.val, examples):
+        counted = [likelihood.written(caption.decode()) for caption in one["captions"].numpy()]
+        found += likelihood.log_probs(one["features"].numpy(), counted).tolist()
+        written += counted
+    assert bits_a_character(found, written) == pytest.approx(min(bits)), "the best weights are those it returns"
 
 
 @pytest.mark.slow
