@@ -18,7 +18,7 @@ MEMEFLY = (
     ("report", "serving"),
     ("evaluation",),
     ("exported", "training"),
-    ("decoding",),
+    ("decoding", "likelihood"),
     ("rules",),
     ("encoders", "networks", "metrics", "datasets", "cleaning"),
     ("safety",),
