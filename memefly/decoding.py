@@ -19,6 +19,9 @@ Always: every caption ends in `</s>` within `max_length`, and never says `<pad>`
 twice (Paulus et al., 1705.04304), a least number of words, no article or preposition at the end, no word and no phrase
 that is blocked (`memefly.safety.constraint`); `memefly.rules` has what looks back.
 
+With `candidates`, so many are drawn or searched for, and the `beam` best of them are told, ranked by what the picture
+adds, by repetition and so that they differ (`memefly.reranking`). `boxes` has every caption in so many text boxes.
+
 Every knob may also come as a tensor (B,) in `overrides`, one value a picture, which is how the SavedModel's `decode`
 signature works; a knob that is off in the configuration and not overridden costs nothing.
 
@@ -33,6 +36,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from memefly import reranking
 from memefly.networks import Network
 from memefly.rules import LONGEST_NGRAM, NEVER, Pieces, Rules
 from memefly.safety.constraint import Blocked
@@ -64,12 +68,23 @@ class DecodingConfig(BaseModel):
         1.0, gt=0.0, le=1.0, description="samples come from the most typical words of this share (2202.00666)"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="of samples")
+    boxes: int = Field(0, ge=0, le=32, description="text boxes of a caption; 0: as many as it likes")
+    candidates: int = Field(
+        0, ge=0, le=64, description="of which the beam's best are told, ranked as the next three say; 0: no such choice"
+    )
+    mmi: float = Field(
+        0.0, ge=0.0, le=1.0, description="share of log p without the picture that is taken off (1510.03055)"
+    )
+    repetition: float = Field(0.0, ge=0.0, description="what it costs a candidate to say every pair of tokens twice")
+    difference: float = Field(0.0, ge=0.0, description="what it costs to have all tokens of one that is told before")
 
     @model_validator(mode="after")
     def _agree(self) -> DecodingConfig:
-        if self.beam % self.groups:
+        width = max(self.beam, self.candidates)
+        if width % self.groups:
             raise ValueError(
-                f"a beam of {self.beam} has no {self.groups} groups of one size; make beam a multiple of it"
+                f"{'a beam' if width == self.beam else 'candidates'} of {width} has no {self.groups} groups of one "
+                "size; make it a multiple of groups"
             )
         if self.min_length >= self.max_length:
             raise ValueError(
@@ -85,12 +100,14 @@ KNOBS = {
     for name in (
         *("beam", "groups", "diversity", "max_length", "min_length", "length_penalty", "block_ngram"),
         *("temperature", "top_k", "top_p", "min_p", "typical_p", "seed"),
+        *("boxes", "candidates", "mmi", "repetition", "difference"),
     )
 }
 
 
 class Decoded(NamedTuple):
-    """Best first. `tokens` ends in </s> and is padded after it. A place that holds no caption scores below -1e6."""
+    """Best first, by score or as candidates are ranked. `tokens` ends in </s> and is padded after it. A place that
+    holds no caption scores below -1e6."""
 
     tokens: tf.Tensor  # int32 (B, K, T)
     scores: tf.Tensor  # float32 (B, K), length-normalised log-probabilities
@@ -105,6 +122,7 @@ def decode(
     blocked: Blocked | None = None,
     *,
     pieces: Pieces | None = None,
+    break_id: int | None = None,
     overrides: Mapping[str, tf.Tensor] | None = None,
     with_alphas: bool = False,
 ) -> Decoded:
@@ -112,21 +130,23 @@ def decode(
 
     `dangling`: ids that may not come last, unless the configuration allows it. `blocked`: what no caption may say,
     whatever the knobs are. `pieces`: what the tokens are, where they are pieces of words; the rules are about words.
+    `break_id`: the token between two text boxes; without one all captions have one box.
     `overrides`: knobs as tensors (B,) of the types in `KNOBS`; K is then the largest `beam`, and T stays the
     configuration's, which bounds `max_length`.
     """
     memory, state = network.encode(features)
     knobs = _Knobs(config, overrides or {})
     B, V, T = tf.shape(features)[0], network.vocabulary_size, config.max_length
-    K = knobs.largest("beam")
+    K, wide = knobs.widest(), knobs.width()
     slots = tf.range(K)  # (K,)
-    open_slots = slots < knobs.column("beam")  # (B, K) or (1, K)
+    open_slots = slots < wide  # (B, K) or (1, K)
     last_step = tf.minimum(knobs.column("max_length"), T) - 1  # (B, 1) or ()
 
     longest = LONGEST_NGRAM if knobs.overridden("block_ngram") else config.block_ngram
     ngram = knobs.column("block_ngram") if knobs.on("block_ngram") else None
     ends = () if config.dangling else dangling
-    rules = Rules(V, ends, blocked, pieces, ngram, longest, knobs.column("min_length"))
+    boxes = knobs.column("boxes") if knobs.on("boxes") and break_id is not None else None
+    rules = Rules(V, ends, blocked, pieces, ngram, longest, knobs.column("min_length"), boxes, break_id)
     # What no hypothesis may say at a step, as log-probabilities to add: (T, 1, 1, V), or (T, B, 1, V).
     t = tf.reshape(tf.range(T), [T, 1, 1, 1])
     end = tf.one_hot(END_ID, V)  # (V,)
@@ -142,7 +162,7 @@ def decode(
     rows = tf.range(B)[:, tf.newaxis] * K  # first hypothesis of every picture
     state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (N, …)
     # At the start all beams of a group are the same: only the first may be extended. Samples are all their own.
-    group_size = tf.maximum(knobs.column("beam") // knobs.column("groups"), 1)  # (B, 1) or ()
+    group_size = tf.maximum(wide // knobs.column("groups"), 1)  # (B, 1) or ()
     first = tf.equal(slots % group_size, 0) | knobs.sampled
     log_probs = tf.broadcast_to(tf.where(first & open_slots, 0.0, NEVER), [B, K])
     # Words move to the left as more are said: what was said last has one place, whatever the step is.
@@ -175,7 +195,7 @@ def decode(
         last = said[:, :, -1]
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
         step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
-        step = rules.forbid(step, said, carried, tf.equal(t, last_step))
+        step = rules.forbid(step, said, carried, last_step - t)
         step = tf.where(grows[:, :, tf.newaxis], step, only_pad)
         totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(grows, tf.int32)  # (B, K)
@@ -214,8 +234,34 @@ def decode(
     tokens = tf.gather(padded, T - steps + tf.range(T), axis=2)
     scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
+    if knobs.on("candidates"):
+        order = _of_candidates(network, features, tokens, log_probs, lengths, order, knobs)
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
+    if knobs.on("candidates"):  # those of another picture's beam are none of this one's
+        scores = tf.where(tf.range(tf.shape(scores)[1]) < knobs.column("beam"), scores, NEVER)
     return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
+
+
+def _of_candidates(network, features, tokens, log_probs, lengths, order, knobs: _Knobs) -> tf.Tensor:
+    """Those that are told, int32 (B, beam): chosen where there are candidates, as `order` (B, K) has it elsewhere."""
+    chooses = knobs.column("candidates") > 0  # (B, 1) or ()
+
+    def chosen():
+        unseen = tf.zeros_like(log_probs)
+        if knobs.on("mmi"):
+            unseen = tf.cond(
+                tf.reduce_any(knobs.column("mmi") > 0),
+                lambda: reranking.without_picture(network, features, tokens),
+                lambda: unseen,
+            )
+        weights = {name: knobs.column(name) for name in ("mmi", "repetition", "difference")}
+        norm = _norm(lengths, knobs.column("length_penalty"))
+        size = network.vocabulary_size
+        best = reranking.best(log_probs, unseen, tokens, norm, vocabulary_size=size, **weights)
+        return tf.where(chooses, best, order)
+
+    told = tf.cond(tf.reduce_any(chooses), chosen, lambda: order)
+    return told[:, : knobs.largest("beam")]
 
 
 class _Knobs:
@@ -250,6 +296,16 @@ class _Knobs:
         """(B, 1, 1), or a scalar."""
         return self.column(name)[..., tf.newaxis] if name in self._overrides else self.column(name)
 
+    def width(self) -> tf.Tensor:
+        """How many hypotheses a picture has: (B, 1), or a scalar."""
+        return tf.maximum(self.column("beam"), self.column("candidates"))
+
+    def widest(self):
+        """The largest width: a Python integer where it is configured, a scalar tensor where it is overridden."""
+        if self.overridden("beam") or self.overridden("candidates"):
+            return tf.reduce_max(self.width())
+        return max(self._config.beam, self._config.candidates)
+
     def largest(self, name: str):
         """The largest value: a Python integer where it is configured, a scalar tensor where it is overridden."""
         return tf.reduce_max(self.column(name)) if name in self._overrides else getattr(self._config, name)
@@ -263,7 +319,7 @@ def _choose(ranks: tf.Tensor, knobs: _Knobs, slots: tf.Tensor, group_size: tf.Te
         return tf.math.top_k(tf.reshape(ranks, [B, K * V]), K, sorted=True)[1]  # (B, K)
 
     groups = knobs.largest("groups")
-    if isinstance(groups, int) and groups == 1 and not knobs.overridden("beam"):
+    if isinstance(groups, int) and groups == 1 and not (knobs.overridden("beam") or knobs.overridden("candidates")):
         return best(ranks)
     group = slots // group_size  # (B, K) or (K,): whose each slot is
 

@@ -1,7 +1,8 @@
 """What a hypothesis may not say next, by what it has said: the rules of a search, in the graph.
 
-Three rules look back: no n-gram of words comes twice (Paulus et al., arXiv 1705.04304), no article or the like comes
-last, and no blocked phrase is said (`memefly.safety.constraint`). They are about words. Where a vocabulary has pieces
+Four rules look back: no n-gram of words comes twice (Paulus et al., arXiv 1705.04304), no article or the like comes
+last, no blocked phrase is said (`memefly.safety.constraint`), and text boxes are as many as are asked for, none of them
+empty. They are about words. Where a vocabulary has pieces
 of words (`memefly.subwords`), a word is what its pieces spell, however it is cut: hypotheses carry hashes of their
 words. A token that would end a word as it may not end is not said; where only all of its pieces have made such a word,
 it has to go on.
@@ -41,6 +42,11 @@ class Pieces(NamedTuple):
 def dangling_ids(vocabulary: Vocabulary) -> list[int]:
     """Ids of the words that no caption should end in, and of the break, after which something has to come."""
     return [i for i, word in enumerate(vocabulary.words) if word in DANGLING or word == BREAK]
+
+
+def break_of(vocabulary: Vocabulary) -> int | None:
+    """The id of the break; None where captions have none."""
+    return vocabulary.words.index(BREAK) if BREAK in vocabulary.words else None
 
 
 def pieces_of(vocabulary: Vocabulary) -> Pieces | None:
@@ -85,10 +91,14 @@ class Rules:
         ngram: tf.Tensor | None,
         longest: int,
         min_length: tf.Tensor,
+        boxes: tf.Tensor | None = None,
+        break_id: int | None = None,
     ):
         """`size`: V. `dangling`: tokens that may not come last. `ngram` int32 () or (B, 1): of how many words one may
-        not come twice, 0 for any, `longest` at most; None: any. `min_length` int32 () or (B, 1), words of a caption."""
+        not come twice, 0 for any, `longest` at most; None: any. `min_length` int32 () or (B, 1), words of a caption.
+        `break_id`: what stands between two text boxes, if any; `boxes` int32 () or (B, 1), or 0 or None for any."""
         self._blocked, self._longest = blocked, longest
+        self._boxes = None if break_id is None else _Boxes(size, break_id, boxes)
         self._ngram = ngram
         self._phrases = _Phrases(blocked) if blocked and blocked.has_phrases else None
         self._words = _Words(pieces, ngram, min_length, bool(dangling)) if pieces else None
@@ -104,11 +114,11 @@ class Rules:
         phrase = tf.zeros([B, K], tf.int32) if self._phrases else ()
         return phrase, self._words.start(B, K, T) if self._words else ()
 
-    def forbid(self, step: tf.Tensor, said: tf.Tensor, carried: tuple, at_end: tf.Tensor) -> tf.Tensor:
+    def forbid(self, step: tf.Tensor, said: tf.Tensor, carried: tuple, left: tf.Tensor) -> tf.Tensor:
         """Log-probabilities float32 (B, K, V) less what may not come next. `said` int32 (B, K, T + 1), padded before
-        its start; `at_end` bool () or (B, 1): nothing but </s> can come, so that style is no matter."""
+        its start; `left` int32 () or (B, 1), tokens that may still come before </s>: with none style is no matter."""
         phrase, words = carried
-        last = said[:, :, -1]
+        last, at_end = said[:, :, -1], tf.equal(left, 0)
         unsaid = [self._phrases.ends(phrase)] if self._phrases else []
         if self._may_not_end is not None:
             unsaid.append(tf.expand_dims(tf.gather(self._may_not_end, last), 2))
@@ -116,6 +126,9 @@ class Rules:
             unsaid += self._words.unsaid(said, words, at_end)
         elif self._ngram is not None:
             unsaid.append(_repeats(said, self._ngram, self._longest))
+        if self._boxes:
+            unsaid.append(self._boxes.unsaid(said, at_end))
+            step += self._boxes.break_now(said, left)
         if unsaid:
             step = _without(step, tf.concat(unsaid, axis=2))
         if self._words:
@@ -156,6 +169,37 @@ class _Phrases:
     def after(self, state: tf.Tensor, token: tf.Tensor) -> tf.Tensor:
         kinds = tf.shape(self._follows)[1]
         return tf.gather(tf.reshape(self._follows, [-1]), state * kinds + tf.gather(self._kinds, token))
+
+
+class _Boxes:
+    """Text boxes: none of them empty, and as many as are asked for, if any number is."""
+
+    def __init__(self, size: int, break_id: int, wanted: tf.Tensor | None):
+        self._break, self._wanted = break_id, wanted
+        self._others = NEVER * (1 - tf.one_hot(break_id, size))  # (V,)
+
+    def unsaid(self, said: tf.Tensor, at_end: tf.Tensor) -> tf.Tensor:
+        """Tokens that may not come next, <pad> among them: int32 (B, K, …)."""
+        last = said[:, :, -1:]
+        empty = tf.where(tf.equal(last, self._break) | tf.equal(last, START_ID), self._break, PAD_ID)
+        if self._wanted is None:
+            return empty
+        # Another one, or the end, whichever would be wrong.
+        wrong = tf.where(self._more(said, self._wanted) > 0, tf.where(at_end, PAD_ID, END_ID), self._break)
+        return tf.concat([empty, tf.expand_dims(tf.where(self._wanted > 0, wrong, PAD_ID), 2)], axis=2)
+
+    def break_now(self, said: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities to add, float32 (B, K, V) or (V,): nothing but a break, where there is room for a word in
+        each box to come and no more."""
+        if self._wanted is None:
+            return tf.zeros_like(self._others)
+        more = self._more(said, self._wanted)
+        now = (more > 0) & (left <= 2 * more) & (left > 0)
+        return tf.where(tf.expand_dims(now, 2), self._others, 0.0)
+
+    def _more(self, said: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        """Breaks to come, int32 (B, K); below 0 where any number is right."""
+        return wanted - 1 - tf.reduce_sum(tf.cast(tf.equal(said, self._break), tf.int32), axis=2)
 
 
 class _Words:

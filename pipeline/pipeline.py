@@ -46,7 +46,7 @@ METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
-    "memefly/rules.py", "memefly/subwords.py", "memefly/likelihood.py",
+    "memefly/rules.py", "memefly/reranking.py", "memefly/subwords.py", "memefly/likelihood.py", "memefly/ngrams.py",
     "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
     "memefly/exported/parts.py", "memefly/safety", "memefly/encoders", "memefly/images.py", "memefly/spelling.py",
     "memefly/text.py",

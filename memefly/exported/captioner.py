@@ -16,7 +16,7 @@ from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
 from memefly.exported.warmup import warmup_pictures, write_warmup
 from memefly.networks import Network
-from memefly.rules import dangling_ids, pieces_of
+from memefly.rules import break_of, dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
 
 NO_SCORE = -1e9  # of a place that holds no caption
@@ -49,6 +49,7 @@ class Captioner(tf.Module):
         self._blocked = blocked
         vocabulary = text.Vocabulary.load(vocabulary_file)
         self._dangling, self._pieces = dangling_ids(vocabulary), pieces_of(vocabulary)
+        self._break = break_of(vocabulary)
         # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `reduced` makes small.
         self.encode = encoder.function
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
@@ -72,7 +73,7 @@ class Captioner(tf.Module):
 
     def _decode(self, image_bytes, **arguments):
         features, fit = self.features(image_bytes)
-        rules = {"dangling": self._dangling, "blocked": self._blocked, "pieces": self._pieces}
+        rules = {"dangling": self._dangling, "blocked": self._blocked, "pieces": self._pieces, "break_id": self._break}
         return decode(self.network, self.standardizer(features), self._decoding, **rules, **arguments), fit
 
     def _caption(self, image_bytes, overrides=None):
@@ -126,6 +127,11 @@ class Captioner(tf.Module):
             min_p=default["min_p"],
             typical_p=default["typical_p"],
             seed=default["seed"],
+            boxes=default["boxes"],
+            candidates=default["candidates"],
+            mmi=default["mmi"],
+            repetition=default["repetition"],
+            difference=default["difference"],
         ):
             knobs = {k: v for k, v in locals().items() if k in KNOBS}
             return self._caption_with(image_bytes, knobs)

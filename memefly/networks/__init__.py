@@ -16,13 +16,23 @@ from collections.abc import Callable
 
 from memefly.networks.interface import Network, NetworkConfig
 
-__all__ = ["Network", "NetworkConfig", "build"]
+__all__ = ["Network", "NetworkConfig", "build", "build_trained"]
 
 _SEED_OF_MEMBER = 1_000_003  # far apart: ensembles of seeds 0 and 1 have no member in common
 
 
 def build(config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int) -> Network:
-    """A freshly initialised network; same arguments, same weights."""
+    """A freshly initialised network; same arguments, same weights. With an n-gram model it has no counts yet."""
+    from memefly.networks.interpolated import Interpolated
+
+    network = build_trained(config, vocabulary_size, feature_shape, seed)
+    return Interpolated(network, config.ngram) if config.ngram else network
+
+
+def build_trained(
+    config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int
+) -> Network:
+    """As `build`, but only what is learnt by gradients."""
     from memefly.networks.attention import AttentionNetwork
     from memefly.networks.ensemble import Ensemble
     from memefly.networks.merge import MergeNetwork

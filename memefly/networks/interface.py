@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,6 +35,16 @@ class NetworkConfig(BaseModel):
     dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
     tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
     members: int = Field(1, ge=1, le=16, description="networks that choose each word together (1609.06647)")
+    ngram: int = Field(
+        0, ge=0, le=8, description="order of an n-gram model that chooses each word with them (Mikolov 2010); 0: none"
+    )
+
+    @field_validator("ngram")
+    @classmethod
+    def _looks_back(cls, ngram: int) -> int:
+        if ngram == 1:
+            raise ValueError("ngram is 1, which sees no word before; 2 at least, or 0 for none")
+        return ngram
 
     @model_validator(mode="after")
     def _heads_fit(self) -> NetworkConfig:

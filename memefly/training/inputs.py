@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from memefly.spelling import PLAIN, Spelling
@@ -102,6 +103,12 @@ def count_groups(examples: Examples, captions: int, part: tuple[float, float] = 
         for r in range(groups):
             counts[r] += 1
     return counts
+
+
+def captions_of_train(examples: Examples) -> Iterator[np.ndarray]:
+    """Captions of `train` in file order, int32 ids from the <s> on: to the </s>, or to where one was cut."""
+    for tokens in _tokens(examples).as_numpy_iterator():
+        yield from (row[row != PAD_ID] for row in tokens)
 
 
 def training_references(examples: Examples) -> list[list[tuple[int, ...]]]:

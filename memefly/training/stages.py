@@ -28,9 +28,10 @@ from memefly.training.averaging import MovingAverage
 from memefly.training.config import TrainingConfig
 from memefly.training.distribution import barrier, is_chief, make_strategy, replicated
 from memefly.training.inputs import ALL, Examples, batches, count_groups, hash_seed, training_references
+from memefly.training.interpolation import interpolate
 from memefly.training.loop import Stage
 from memefly.training.optimizer import adamw
-from memefly.training.validation import greedy_decoder, validate
+from memefly.training.validation import Shown, greedy_decoder, validate
 
 _PICTURES = tf.TensorSpec([None], tf.string)  # encoded, (P,)
 _TOKENS = tf.TensorSpec([None, None, None], tf.int32)  # (P, C, T)
@@ -66,7 +67,7 @@ def train(
     shares = _shares(examples, config)
     with precision.computing_in(config.precision):
         with strategy.scope():
-            network = networks.build(network_config, len(vocabulary), examples.feature_shape, config.seed)
+            network = networks.build_trained(network_config, len(vocabulary), examples.feature_shape, config.seed)
         training = _Training(examples, standardizer, vocabulary, config, network, strategy, shares, Path(checkpoints))
         stages = [training.cross_entropy]
         if config.self_critical.epochs:
@@ -81,6 +82,11 @@ def train(
             stage = build()
             progress = loop.run(stage, config, training.checkpoints / stage.name, on_event)
             history, metrics = history + progress.history, progress.best
+        if network_config.ngram:
+            network = interpolate(
+                network, network_config.ngram, examples, training.shown, len(vocabulary), config.val_pictures
+            )
+            metrics |= training.judge_of(network)()[0]
     tuned = encoders.tuned(training.tuned) if training.tuned else None
     return TrainingResult(network, dict(metrics), history, tuned)
 
@@ -119,6 +125,7 @@ class _Training:
         self.network, self.strategy, self.shares, self.checkpoints = network, strategy, shares, checkpoints
         self.tuned: Encoder | None = None
         self._features_spec = tf.TensorSpec([None, *examples.feature_shape], tf.float16)
+        self.shown = Shown("features", standardizer, self._features_spec)
 
     def _batches(self, share: _Share, epoch: int, **changes):
         config = self.config
@@ -130,7 +137,7 @@ class _Training:
         return batches(self.examples, epoch=epoch, **(arguments | changes))
 
     def _stage(self, name, *, epochs, patience, pictures_an_epoch, pictures, rate, warmup, variables, step, signature,
-               weights=None, source="features", features_of=None, batches_of, step_of):  # fmt: skip
+               weights=None, features_of=None, batches_of, step_of):  # fmt: skip
         """A stage from a replica's loss: `step(noise, scalars, *batch) -> (loss, told)` under a gradient tape."""
         config, strategy = self.config, self.strategy
         steps_an_epoch = math.ceil(pictures_an_epoch / pictures)
@@ -149,13 +156,8 @@ class _Training:
             return loss, told
 
         apply = replicated(strategy, one, average.update, [tf.TensorSpec([2], tf.float32), *signature])
-        features_of = features_of or self.standardizer
-        spec = _PICTURES if source == "image" else self._features_spec
-        decoder = greedy_decoder(self.network, features_of, spec, self.examples.max_length - 1)
-        judged: dict[str, Any] = {"pictures": config.val_pictures, "source": source}
-        if config.stop_on == "bits_a_character":
-            spelling = self.examples.spelling
-            judged["likelihood"] = Likelihood(self.network, features_of, spec, self.vocabulary, spelling)
+        if features_of:
+            self.shown = Shown("image", features_of, _PICTURES)
         return Stage(
             name=name,
             epochs=epochs,
@@ -163,12 +165,24 @@ class _Training:
             steps_an_epoch=steps_an_epoch,
             batches=batches_of,
             step=step_of(apply),
-            validate=lambda: validate(decoder, self.examples, self.vocabulary, **judged),
+            validate=self.judge_of(self.network),
             optimizer=optimizer,
             average=average,
             weights=weights or loop.weights_of(self.network),
             is_chief=is_chief(strategy),
             barrier=lambda: barrier(strategy),
+        )
+
+    def judge_of(self, network: Network) -> Callable[[], tuple[dict, list[dict]]]:
+        """What validates a network as the recipe says: see `validate`."""
+        examples, shown, config = self.examples, self.shown, self.config
+        decoder = greedy_decoder(network, shown.features_of, shown.signature, examples.max_length - 1)
+        likelihood = None
+        if config.stop_on == "bits_a_character":
+            arguments = (shown.features_of, shown.signature, self.vocabulary, examples.spelling)
+            likelihood = Likelihood(network, *arguments)
+        return lambda: validate(
+            decoder, examples, self.vocabulary, config.val_pictures, shown.source, likelihood=likelihood
         )
 
     # --- cross-entropy --------------------------------------------------------------------------------------------
@@ -334,7 +348,6 @@ class _Training:
             step=step,
             signature=[_PICTURES, _TOKENS],
             weights=loop.weights_of(self.network, top),
-            source="image",
             features_of=features_of,
             batches_of=lambda epoch: self._batches(share, 20_000 + epoch, pictures=stage.pictures, source="image"),
             step_of=_teacher_forcing,

@@ -7,6 +7,7 @@ people wrote.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -21,6 +22,14 @@ from memefly.training.inputs import Examples, read
 
 _SAMPLES, _BATCH = 8, 64
 _FORESEEN = 64  # captions of a picture
+
+
+class Shown(NamedTuple):
+    """What a network is given of a picture: a key of an Example, and how a batch of it comes to be features."""
+
+    source: str
+    features_of: Callable[[tf.Tensor], tf.Tensor]
+    signature: tf.TensorSpec
 
 
 def greedy_decoder(network: Network, features_of: Callable, signature: tf.TensorSpec, max_length: int):

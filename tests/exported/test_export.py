@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import exported_model
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,6 +36,23 @@ def test_serving_equals_training(captioner, exported, pictures, small_encoder):
     assert [[c.text for c in row] for row in served] == expected
     assert len({row[0] for row in expected}) > 3, "a model that says one thing to everything would prove nothing"
     np.testing.assert_allclose([[c.score for c in row] for row in served], decoded.scores, rtol=1e-3)
+
+
+def test_n_grams_go_with_the_model(captioner, small_encoder, pictures, tmp_path):
+    """They have their say in what is exported, and whoever loads its parts has them."""
+    with_them = exported_model.make(tmp_path, small_encoder, ngram=3)
+    folder = exported_model.write(with_them, tmp_path / "1700000000")
+    served = loading.load(folder).caption(pictures[:8])
+    encoder = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
+    features = with_them.standardizer(encoder.encode_bytes(pictures[:8]))
+    vocabulary = Vocabulary(WORDS)
+
+    def said(network):
+        decoded = decode(network, features, DECODING, dangling_ids(vocabulary))
+        return [[vocabulary.decode(ids) for ids in beams] for beams in decoded.tokens.numpy()]
+
+    assert [[c.text for c in row] for row in served] == said(with_them.network) == said(load_parts(folder).network)
+    assert said(with_them.network) != said(with_them.network.network)
 
 
 def test_signatures_answer_as_documented(exported, pictures):

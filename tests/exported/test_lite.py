@@ -5,13 +5,14 @@ import exported_model
 import numpy as np
 import pytest
 
-from memefly import networks, text
+from memefly import networks, ngrams, text
 from memefly.decoding import DecodingConfig, decode
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported import lite, loading
 from memefly.exported.manifest import read_manifest
 from memefly.networks import NetworkConfig
+from memefly.networks.interpolated import Interpolated
 
 pytestmark = pytest.mark.slow
 
@@ -48,19 +49,40 @@ def test_the_search_is_that_of_the_model(model, small, pictures):
     assert all(0 < len(text.tokenize(c.decode())) <= 6 for row in out["captions"] for c in row)
 
 
-@pytest.mark.parametrize("kind", ["attention", "transformer"])
-def test_an_ensemble_is_searched_as_in_the_graph(kind):
+@pytest.mark.parametrize(("kind", "ngram"), [("attention", 0), ("attention", 3), ("transformer", 0)])
+def test_an_ensemble_is_searched_as_in_the_graph(kind, ngram):
     """Weights of matrices so small stay float32: the same captions, the same scores."""
     config = NetworkConfig(kind=kind, layers=1, members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
     network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
     for member in network.members:
         member.words.kernel.assign(8 * member.words.kernel)  # so that words differ
+    if ngram:
+        network = Interpolated(network, ngram)
+        network.ngrams.fill(ngrams.count([[1, 5, 6, 7, 2], [1, 5, 6, 8, 2], [1, 9, 9, 4, 2]] * 2, 12, ngram))
+        network.trust.assign(0.4 * network.trust)
     decoding = DecodingConfig(beam=3, max_length=6)
     interpreter = lite.Interpreter(model_content=lite.search_of(network, standardizer, decoding, (2, 3, 5)))
     search = interpreter.get_signature_runner()
     for seed in range(5):
         features = np.random.default_rng(seed).standard_normal((1, 2, 3, 5)).astype(np.float32)
         found, expected = search(features=features), decode(network, standardizer(features), decoding)
+        np.testing.assert_array_equal(found["tokens"], expected.tokens)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["attention", "transformer"])
+def test_candidates_are_chosen_as_in_the_graph(kind):
+    config = NetworkConfig(kind=kind, layers=1, embedding=6, units=8, attention_units=4, tie_weights=False)
+    network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
+    network.words.kernel.assign(4 * network.words.kernel)
+    decoding = DecodingConfig(
+        beam=2, candidates=8, max_length=7, mmi=0.5, repetition=1.0, difference=1.0, boxes=2, block_ngram=0
+    )
+    flatbuffer = lite.search_of(network, standardizer, decoding, (2, 3, 5), break_id=4)
+    search = lite.Interpreter(model_content=flatbuffer).get_signature_runner()
+    for seed in range(5):
+        features = np.random.default_rng(seed).standard_normal((1, 2, 3, 5)).astype(np.float32)
+        found, expected = search(features=features), decode(network, standardizer(features), decoding, break_id=4)
         np.testing.assert_array_equal(found["tokens"], expected.tokens)
         np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
 

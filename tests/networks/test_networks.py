@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from memefly import networks
+from memefly import networks, ngrams
 from memefly.networks import NetworkConfig
 from memefly.networks.ensemble import Ensemble, each
 from memefly.training.losses import caption_loss, count
@@ -20,6 +20,7 @@ NETWORKS = {
     "merge": {"kind": "merge", "tie_weights": True},
     "transformer": {"kind": "transformer", "heads": 2, "layers": 2},
     "ensemble": {"members": 2, "cell": "lstm"},
+    "with n-grams": {"ngram": 3},
     "ensemble of transformers": {"kind": "transformer", "members": 2, "layers": 1, "tie_weights": True},
 }
 every = pytest.mark.parametrize("kind", NETWORKS)
@@ -28,7 +29,11 @@ every = pytest.mark.parametrize("kind", NETWORKS)
 def network(kind="additive") -> networks.Network:
     sizes = {"embedding": 8, "units": 12, "attention_units": 6, "dropout": 0.4, "tie_weights": False}
     config = NetworkConfig(**{**sizes, **NETWORKS[kind]})
-    return networks.build(config, V, SHAPE, seed=3)
+    net = networks.build(config, V, SHAPE, seed=3)
+    if config.ngram:
+        net.ngrams.fill(ngrams.count(TOKENS.numpy().reshape(4, 5), V, config.ngram))
+        net.trust.assign(tf.linspace(0.2, 0.9, net.ngrams.kinds))
+    return net
 
 
 def loss_of(logits, alphas, tokens):

@@ -69,6 +69,22 @@ def test_stops_on_how_well_it_foresees_what_people_wrote(examples, tmp_path):
 
 
 @pytest.mark.slow
+def test_n_grams_are_counted_on_train_and_trusted_as_val_says(examples, tmp_path):
+    config = changed(epochs=2, stop_on="bits_a_character")
+    alone = fit(examples, tmp_path / "alone", config)
+    result = fit(examples, tmp_path / "both", config, NETWORK.model_copy(update={"ngram": 3}))
+    for a, b in zip(alone.network.variables, result.network.network.variables, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg="the network itself is trained as it would be alone")
+    assert result.metrics["bits_a_character"] < alone.metrics["bits_a_character"]
+    assert alone.metrics["bits_a_character"] == min(h["val_bits_a_character"] for h in result.history)
+    tables = result.network.ngrams
+    assert tf.size(tables.first) == len(VOCABULARY) and 0 < tf.reduce_mean(result.network.trust) < 1
+    history = tf.constant([VOCABULARY.encode("the red")[1:3]])
+    likeliest = tables(history)[0].numpy()[0].argmax()
+    assert VOCABULARY.words[likeliest] in ("cat", "dog", "frog", "owl"), "behind `the red` there is an animal"
+
+
+@pytest.mark.slow
 def test_learning_rate_warms_up_and_decays(trained):
     rates = {values["step"]: values["learning_rate"] for name, values in trained[1] if name in ("step", "epoch")}
     assert max(rates.values()) <= CONFIG.learning_rate * (1 + 1e-6)
