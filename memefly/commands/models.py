@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import sys
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def add_caption(command: Command) -> None:
         action="append",
         default=[],
         metavar="KNOB=VALUE",
-        help="another value than the model's own: temperature, top_k, top_p, min_p, typical_p, seed, groups, "
-        "diversity, min_length, max_length, length_penalty, block_ngram; may be repeated",
+        help="another value than the model's own: temperature, top_k, top_p, min_p, typical_p, seed, candidates, mmi, "
+        "repetition, difference, boxes, groups, diversity, min_length, max_length, length_penalty, block_ngram; may be "
+        "repeated",
     )
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
@@ -59,6 +61,10 @@ def _caption(arguments) -> int:
         except PictureError as error:
             failed[path] = error
     model = loading.load(version) if readable else None
+    drawn = _drawn(read_manifest(version), knobs) if readable else {}
+    knobs |= drawn
+    if drawn and not arguments.json:
+        print(f"memefly: drawn with --decode seed={drawn['seed']}", file=sys.stderr)
     captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
     failed |= {path: UnsafeError() for path, found in captions.items() if not found}
     for path in arguments.images:
@@ -67,7 +73,7 @@ def _caption(arguments) -> int:
         if arguments.json:
             best = captions.get(path, [])[: arguments.beam or 1]
             found = [{"caption": c.text, "boxes": c.boxes, "score": c.score} for c in best]
-            record = {"image": str(path), "captions": found}
+            record = {"image": str(path), "captions": found, **drawn}
             record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
             print(textfile.to_json(record))
         elif path in captions:
@@ -75,6 +81,14 @@ def _caption(arguments) -> int:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
                 print(f"{path}: {' / '.join(caption.boxes)}{score}")
     return max((error.exit_code for error in failed.values()), default=0)
+
+
+def _drawn(manifest: dict, knobs: dict) -> dict:
+    """A seed, where a model draws its captions and none is given: others each time, and which can be said again.
+    Models for LiteRT have no knobs, and draw the same ones."""
+    temperature = knobs.get("temperature", manifest["config"]["decoding"].get("temperature", 0.0))
+    draws = temperature > 0 and "seed" not in knobs and "signatures" in manifest
+    return {"seed": secrets.randbelow(1_000_000)} if draws else {}
 
 
 def _knob(argument: str) -> tuple[str, float]:
