@@ -8,7 +8,7 @@ bottom up, over histories h of k tokens and h' without the first of them,
 
     p(w | h) = share(h, w) + rest(h) p(w | h'),          share(h, w) = max(c(h, w) - D, 0) / c(h)
 
-and `rest` is what the shares of a history leave. Where an n-gram of three tokens or more was seen once it is not kept,
+and `rest` is what the shares of a history leave. Where an n-gram of four tokens or more was seen once it is not kept,
 and of a history only its commonest followers are: the rest has what they had, so all still adds up to one.
 
 Histories are found by their hash: its remainder says in which bucket, of `SLOTS` places. Two of one hash, which is
@@ -26,7 +26,7 @@ from memefly.text import PAD_ID, START_ID
 
 SLOTS = 8
 FOLLOWERS = (1024, 256, 128, 64)  # of a history of one token, two, three, and more, at most
-_LEAST = (1, 1, 2)  # times that an n-gram of one token, two, three and more has to be seen
+_LEAST = (1, 1, 2)  # times that an n-gram of two tokens, three, four and more has to be seen
 SALT, STEP = 0x3C6EF372, 0x5851F42D  # of the hash, in int32 that wraps around
 _FILLED = 0.5  # of all slots
 
@@ -116,7 +116,7 @@ def _tables(levels: list[tuple[np.ndarray, np.ndarray]], size: int) -> Ngrams:
         share = np.maximum(counts - _discount(counts), 0) / totals[owner]
         order = np.lexsort((grams[:, -1], -share, owner))
         place = np.arange(len(order)) - np.flatnonzero(new)[owner]  # owners are sorted, so their places stay
-        kept = order[(place < FOLLOWERS[min(n, len(FOLLOWERS)) - 1]) & (counts[order] >= _LEAST[min(n, 2)])]
+        kept = order[(place < FOLLOWERS[min(n, len(FOLLOWERS)) - 1]) & (counts[order] >= _LEAST[min(n, len(_LEAST)) - 1])]
         owners, own = np.unique(owner[kept], return_counts=True)
         keys.append(hashes(grams[np.flatnonzero(new)[owners], :-1])[:, -1])
         rests.append(1 - np.bincount(owner[kept], share[kept], len(totals))[owners])

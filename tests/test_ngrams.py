@@ -36,7 +36,7 @@ def probabilities(tables: ngrams.Ngrams, history: list[int]) -> np.ndarray:
 @pytest.fixture
 def everything(monkeypatch):
     """Nothing left out of the tables."""
-    monkeypatch.setattr(ngrams, "_LEAST", (1, 1, 1))
+    monkeypatch.setattr(ngrams, "_LEAST", (1,))
     monkeypatch.setattr(ngrams, "FOLLOWERS", (V,))
 
 
@@ -68,12 +68,15 @@ def test_probabilities_add_up_to_one_whatever_is_left_out(order, monkeypatch):
         assert found.sum() == pytest.approx(1.0, abs=1e-5) and found[[PAD_ID, START_ID]].max() == 0.0
 
 
-def test_what_was_seen_once_is_kept_of_pairs_alone():
-    tables = ngrams.count([[START_ID, 5, 6, 7, END_ID], [START_ID, 5, 6, 8, END_ID]], V, 3)
-    longer = ngrams.hashes(np.array([5, 6]))[1]
-    assert longer not in tables.keys, "6 and then 7, or 8, once each"
-    assert ngrams.hashes(np.array([START_ID, 5]))[1] in tables.keys, "6 twice"
-    assert ngrams.hashes(np.array([START_ID, 6]))[0] in tables.keys, "a pair"
+def test_of_long_ones_that_were_seen_once_none_is_kept():
+    tables = ngrams.count([[START_ID, 5, 6, 7, END_ID], [START_ID, 5, 6, 8, END_ID]], V, 4)
+
+    def kept(*history):
+        return ngrams.hashes(np.array(history))[-1] in tables.keys
+
+    assert not kept(START_ID, 5, 6), "7, or 8, once each"
+    assert kept(START_ID, START_ID, 5), "6 twice"
+    assert kept(5, 6) and kept(6), "what is shorter"
 
 
 def test_a_caption_that_was_cut_does_not_run_into_the_next(everything):
