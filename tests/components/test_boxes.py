@@ -47,12 +47,19 @@ def newest(root, artifact):
     return max((root / "artifacts" / artifact).iterdir(), key=lambda path: int(path.name))
 
 
+def test_pieces_are_the_words_that_they_spell():
+    assert replay.letters_of(["keep", "or", "##an", "##ge", "<br>", "‘", "c#"]) == replay.letters("keep orange\n'c#")
+    assert replay.letters_of(["or", "ange"]) != replay.letters("or range")
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("subwords", [0, 200])
 def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_path, subwords):
     """As whole words, and in pieces."""
     kept = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep", f"text.subwords={subwords}"]
     kept += ["text.max_length=40", "decoding.max_length=40", "text.min_count=1"]
+    if subwords:
+        kept += ["network.ngram=3", "decoding.candidates=4", "decoding.difference=1"]
     longer = ["training.epochs=40", "training.patience=40", "training.pictures=2"]
     run_to(memes, "Trainer", *kept, *longer)
     root = tmp_path / "root"
