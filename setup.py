@@ -59,6 +59,7 @@ EXTRAS = {
             "urllib3>=2.2",
             "tenacity>=9",
         ),  # downloads, and whether W&B's server is there; W&B brings the first too
+        "scikit-learn>=1.5",  # clusters of captions
         *("ijson>=3.3", "pyarrow>=10"),  # importers; TFX holds the second to the one that it was built with
         *("ftfy>=6.3", "datasketch>=1.6.5", "ImageHash>=4.3.1"),  # steps of cleaning
         "py3langid>=0.2.2,<0.3",  # another one: later ones are less sure of what they say, and have other functions

@@ -116,9 +116,8 @@ def _tables(levels: list[tuple[np.ndarray, np.ndarray]], size: int) -> Ngrams:
         share = np.maximum(counts - _discount(counts), 0) / totals[owner]
         order = np.lexsort((grams[:, -1], -share, owner))
         place = np.arange(len(order)) - np.flatnonzero(new)[owner]  # owners are sorted, so their places stay
-        kept = order[
-            (place < FOLLOWERS[min(n, len(FOLLOWERS)) - 1]) & (counts[order] >= _LEAST[min(n, len(_LEAST)) - 1])
-        ]
+        most, least = FOLLOWERS[min(n, len(FOLLOWERS)) - 1], _LEAST[min(n, len(_LEAST)) - 1]
+        kept = order[(place < most) & (counts[order] >= least)]
         owners, own = np.unique(owner[kept], return_counts=True)
         keys.append(hashes(grams[np.flatnonzero(new)[owners], :-1])[:, -1])
         rests.append(1 - np.bincount(owner[kept], share[kept], len(totals))[owners])

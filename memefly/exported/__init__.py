@@ -7,14 +7,15 @@
 Signatures (B pictures, K captions each, T tokens, h x w positions):
 
 - `serving_default`: image_bytes string (B,) to caption string (B,), score float32 (B,), captions string (B, K),
-  scores float32 (B, K), best first (by score; by rank where there are candidates), and error string (B,), empty but for bytes that the graph cannot decode: these get
-  empty captions with scores below -1e6, and the other pictures of the batch theirs;
+  scores float32 (B, K), best first (by score; by rank where there are candidates), and error string (B,), empty but for
+  bytes that the graph cannot decode: these get empty captions with scores below -1e6, and the other pictures of the
+  batch theirs;
 - `decode`: as `serving_default`, and with it every knob of decoding as a value a picture, (B,) or (1,) for all of them:
   beam, groups, diversity, max_length, min_length, length_penalty, block_ngram, temperature, top_k, top_p, min_p,
-  typical_p, seed, boxes, candidates, mmi, repetition, difference. Those left out have the values in `memefly.json`, which are the signature's defaults too. (TensorFlow
-  Serving fills defaults in from 2.14 on; where it batches requests, clients have to send all knobs, one a picture,
-  since what it puts together must have one length.) K is the largest `beam`; places beyond a picture's own hold "" and
-  a score below -1e6;
+  typical_p, seed, boxes, candidates, mmi, repetition, difference. Those left out have the values in `memefly.json`,
+  which are the signature's defaults too. (TensorFlow Serving fills defaults in from 2.14 on; where it batches requests,
+  clients have to send all knobs, one a picture, since what it puts together must have one length.) K is the largest
+  `beam`; places beyond a picture's own hold "" and a score below -1e6;
 - `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption; no tokens
   and zeros where there is no picture;
 - `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples.
