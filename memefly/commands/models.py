@@ -113,6 +113,12 @@ def add_evaluate(command: Command) -> None:
     evaluator.add_argument("--split", choices=("train", "val", "eval"), default="eval", metavar="S", help="(eval)")
     evaluator.add_argument("--against", type=Path, metavar="DIR", help="another model, on the same pictures")
     evaluator.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K (each model's own)")
+    evaluator.add_argument(
+        "--draws", type=positive, default=1, metavar="N", help="captions of each picture, of a model that draws (1)"
+    )
+    evaluator.add_argument(
+        "--distances", action="store_true", help="how far captions are from people's; needs memefly[sentences]"
+    )
     evaluator.add_argument("--pictures", type=positive, metavar="N", help="the first so many only")
     evaluator.add_argument(
         "--tokenizer",
@@ -141,6 +147,10 @@ _METRICS = (
     ("self_bleu4", "self-BLEU-4", ".4f"),
     ("vocabulary", "words used", ".0f"),
     ("length", "words a caption", ".2f"),
+    ("mauve", "MAUVE to people's captions", ".4f"),
+    ("people_mauve", "that of other people's", ".4f"),
+    ("frechet", "Fréchet distance to people's captions", ".4f"),
+    ("people_frechet", "that of other people's", ".4f"),
     ("repetition", "repetition within a caption", ".4f"),
     ("people_repetition", "that of people's", ".4f"),
     ("boxes_share", "text boxes as the template has them", ".2%"),
@@ -162,26 +172,39 @@ def _evaluate(arguments) -> int:
     from memefly import evaluation, text
     from memefly.cleaning import Cleaning
     from memefly.datasets.splits import Splitting
-    from memefly.metrics import ptb
+    from memefly.metrics import ptb, sentences
     from memefly.safety import SafetyConfig
 
+    if arguments.distances:
+        sentences.encoder()  # says what is missing before a model is judged for nothing
     cut = ptb.tokenize if arguments.tokenizer == "ptb" else text.tokenize
     folder = newest_version(arguments.model)
     config = read_manifest(folder)["config"]
+    if arguments.draws > 1 and not config["decoding"].get("temperature"):
+        raise UsageError(
+            f"--draws is {arguments.draws}, but {folder} searches for its captions: it would say the same each time; "
+            "leave --draws out, or run it with a decoding.temperature"
+        )
     safety = SafetyConfig(**(config.get("safety") or {}))
     cleaning = Cleaning.model_validate(config.get("cleaning") or []).with_safety(safety)
     splitting = Splitting.of_model(config)
     examples = evaluation.read(arguments.data, arguments.split, splitting, arguments.pictures, cut, cleaning)
-    knobs = {"beam": arguments.beam} if arguments.beam else {}
+    options = {"beam": arguments.beam} if arguments.beam else {}
+    options |= {"draws": arguments.draws, "embed": sentences.embed if arguments.distances else None}
     found = []
     for model in filter(None, (arguments.model, arguments.against)):
-        with tqdm(total=len(examples.pictures), desc=f"captions, {model.name}", unit=" pictures", disable=None) as bar:
-            found.append(evaluation.evaluate(model, examples, cut, bar.update, **knobs))
+        of = f"captions, {model.name}"
+        with tqdm(total=arguments.draws * len(examples.pictures), desc=of, unit=" captions", disable=None) as bar:
+            found.append(evaluation.evaluate(model, examples, cut, bar.update, **options))
     ours, *theirs = found
     differences = evaluation.compare(ours, theirs[0]) if theirs else {}
     if arguments.json:
         told = {"split": arguments.split, "tokenizer": arguments.tokenizer, **_told(ours)}
-        told["captions"] = dict(zip(examples.images, ours.captions))
+        names = examples.images
+        told["captions"] = {
+            name: ours.captions[i] if arguments.draws == 1 else ours.captions[i :: len(names)]
+            for i, name in enumerate(names)
+        }
         if theirs:
             told["against"] = _told(theirs[0])
             told["differences"] = {name: dataclasses.asdict(d) for name, d in differences.items()}

@@ -15,15 +15,16 @@ _WEIGHTS = np.linspace(1e-6, 1 - 1e-6, 25)
 _SCALE = 5.0
 _KEPT = 0.9  # of the variance, by the first principal components
 _POINTS_A_CLUSTER = 10
-_LEAST = 1e-12
+LEAST = 2 * _POINTS_A_CLUSTER  # points of a cloud, for two clusters
+_TINY = 1e-12
 
 
 def mauve(p: np.ndarray, q: np.ndarray, seed: int = 0) -> float:
     """The area under the divergence frontier of two clouds (Pillutla et al., arXiv 2102.01454, with the defaults of its
-    authors: unit vectors, principal components, a cluster for ten points, c = 5). Raises ValueError for fewer than ten
-    points in one of them."""
-    if min(len(p), len(q)) < _POINTS_A_CLUSTER:
-        raise ValueError(f"expected {_POINTS_A_CLUSTER} points at least in both, got {len(p)} and {len(q)}")
+    authors: unit vectors, principal components, a cluster for ten points, c = 5). Raises ValueError for fewer points
+    than `LEAST` in one of them."""
+    if min(len(p), len(q)) < LEAST:
+        raise ValueError(f"expected {LEAST} points at least in both, got {len(p)} and {len(q)}")
     return _area(*_histograms(p, q, seed))
 
 
@@ -33,10 +34,10 @@ def _histograms(p: np.ndarray, q: np.ndarray, seed: int) -> tuple[np.ndarray, np
     from sklearn.decomposition import PCA
 
     both = np.concatenate([p, q]).astype(np.float64)
-    both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), _LEAST)
+    both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), _TINY)
     parts = PCA(random_state=seed).fit(both)
     wanted = int(np.searchsorted(np.cumsum(parts.explained_variance_ratio_), _KEPT)) + 1
-    clusters = max(2, min(len(p), len(q)) // _POINTS_A_CLUSTER)
+    clusters = min(len(p), len(q)) // _POINTS_A_CLUSTER
     labels = KMeans(clusters, n_init=5, max_iter=500, random_state=seed).fit_predict(parts.transform(both)[:, :wanted])
     counted = (np.bincount(own, minlength=clusters) for own in (labels[: len(p)], labels[len(p) :]))
     first, second = (counts / counts.sum() for counts in counted)
