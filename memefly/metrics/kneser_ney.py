@@ -18,8 +18,9 @@ _START, _END, _UNSEEN = "<s>", "</s>", "<unk>"
 
 
 class KneserNey:
-    def __init__(self, captions: Iterable[Tokens], order: int = 5):
-        """Raises ValueError for an order below 1, or without captions."""
+    def __init__(self, captions: Iterable[Tokens], order: int = 5, vocabulary: Iterable[str] = ()):
+        """`vocabulary`: words that are told apart though they may not be in `captions`, so that models of different
+        captions can be interpolated. Raises ValueError for an order below 1, or without captions."""
         if order < 1:
             raise ValueError(f"expected an order of 1 at least, got {order}")
         self._order = order
@@ -35,7 +36,7 @@ class KneserNey:
             self._levels.append(_Level(counts))
             counts = Counter(ngram[1:] for ngram in counts)
         self._levels.reverse()
-        self._words = {ngram[0] for ngram in self._levels[0].counts}  # and the end
+        self._words = {ngram[0] for ngram in self._levels[0].counts} | set(vocabulary)  # and the end
 
     @property
     def vocabulary(self) -> frozenset[str]:

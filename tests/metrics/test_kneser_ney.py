@@ -12,8 +12,10 @@ CAPTIONS = [["a", "cat", "sat"], ["a", "dog", "sat"], ["the", "cat", "ran"], ["a
 @given(before=st.lists(st.sampled_from(["a", "cat", "dog", "the", "sat", "ran", "moose", "<s>"]), max_size=5))
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_probabilities_add_up_to_one(order, before):
-    model = KneserNey(CAPTIONS, order)
+@pytest.mark.parametrize("more", [[], ["moose", "cat", "elk"]])
+def test_probabilities_add_up_to_one(order, more, before):
+    model = KneserNey(CAPTIONS, order, more)
+    assert model.vocabulary == {"a", "the", "cat", "dog", "sat", "ran", "</s>", "<unk>", *more}
     history = ["<s>"] * order + before
     assert sum(model.probability(word, history) for word in model.vocabulary) == pytest.approx(1.0)
 
