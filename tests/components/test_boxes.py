@@ -58,8 +58,6 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
     """As whole words, and in pieces."""
     kept = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep", f"text.subwords={subwords}"]
     kept += ["text.max_length=40", "decoding.max_length=40", "text.min_count=1"]
-    if subwords:
-        kept += ["network.ngram=3", "decoding.candidates=4", "decoding.difference=1"]
     longer = ["training.epochs=40", "training.patience=40", "training.pictures=2"]
     run_to(memes, "Trainer", *kept, *longer)
     root = tmp_path / "root"
@@ -92,3 +90,17 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
         assert bright if i % 2 else dark, said.text
     assert model.manifest["config"]["text"]["breaks"] is True
     replay.replay(str(model.folder), str(newest(root, "CaptionExampleGen/examples") / "Split-eval"), 2)
+
+
+@pytest.mark.once
+def test_pieces_n_grams_and_drawn_candidates_are_servable(memes, run_to, tmp_path):
+    knobs = ["text.subwords=200", "text.breaks=true", "text.max_length=40", "network.ngram=3", "training.epochs=2"]
+    knobs += ["decoding.temperature=0.9", "decoding.candidates=6", "decoding.mmi=0.3", "decoding.difference=1"]
+    run_to(memes, "Trainer", *knobs, "decoding.max_length=30", "training.stop_on=bits_a_character")
+    root = tmp_path / "root"
+    model = ExportedModel(newest(root, "Trainer/model") / "Format-Serving")
+    replay.replay(str(model.folder), str(newest(root, "CaptionExampleGen/examples") / "Split-eval"), 2)
+    pictures = [(memes / "images" / f"{i}.png").read_bytes() for i in range(2)]
+    for (said, *_), (words, _) in zip(model.caption(pictures), model.explain(pictures)):
+        assert spell(words) == said.text
+    assert model.manifest["metrics"]["val"]["bits_a_character"] > 0
