@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests  # noqa: F401 - ours: TFX brings IPython's extensions, among which is a package of that name
 from memefly import temporary
 
 # Pytest's own folders stay where they are, for who wants to look.
