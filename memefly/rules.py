@@ -2,10 +2,9 @@
 
 Four rules look back: no n-gram of words comes twice (Paulus et al., arXiv 1705.04304), no article or the like comes
 last, no blocked phrase is said (`memefly.safety.constraint`), and text boxes are as many as are asked for, none of them
-empty. They are about words. Where a vocabulary has pieces
-of words (`memefly.subwords`), a word is what its pieces spell, however it is cut: hypotheses carry hashes of their
-words. A token that would end a word as it may not end is not said; where only all of its pieces have made such a word,
-it has to go on.
+empty. They are about words. Where a vocabulary has pieces of words (`memefly.subwords`), a word is what its pieces
+spell, however it is cut: hypotheses carry hashes of their words. A token that would end a word as it may not end is not
+said; where only all of its pieces have made such a word, it has to go on.
 
 Shapes: B pictures, K beams, T tokens, V words of the vocabulary, S states of blocked phrases.
 """
@@ -128,7 +127,8 @@ class Rules:
             unsaid.append(_repeats(said, self._ngram, self._longest))
         if self._boxes:
             unsaid.append(self._boxes.unsaid(said, at_end))
-            step += self._boxes.break_now(said, left)
+            if self._boxes.wanted is not None:
+                step += self._boxes.break_now(said, self._boxes.wanted, left)
         if unsaid:
             step = _without(step, tf.concat(unsaid, axis=2))
         if self._words:
@@ -175,25 +175,23 @@ class _Boxes:
     """Text boxes: none of them empty, and as many as are asked for, if any number is."""
 
     def __init__(self, size: int, break_id: int, wanted: tf.Tensor | None):
-        self._break, self._wanted = break_id, wanted
+        self.wanted, self._break = wanted, break_id
         self._others = NEVER * (1 - tf.one_hot(break_id, size))  # (V,)
 
     def unsaid(self, said: tf.Tensor, at_end: tf.Tensor) -> tf.Tensor:
         """Tokens that may not come next, <pad> among them: int32 (B, K, …)."""
         last = said[:, :, -1:]
         empty = tf.where(tf.equal(last, self._break) | tf.equal(last, START_ID), self._break, PAD_ID)
-        if self._wanted is None:
+        if self.wanted is None:
             return empty
         # Another one, or the end, whichever would be wrong.
-        wrong = tf.where(self._more(said, self._wanted) > 0, tf.where(at_end, PAD_ID, END_ID), self._break)
-        return tf.concat([empty, tf.expand_dims(tf.where(self._wanted > 0, wrong, PAD_ID), 2)], axis=2)
+        wrong = tf.where(self._more(said, self.wanted) > 0, tf.where(at_end, PAD_ID, END_ID), self._break)
+        return tf.concat([empty, tf.expand_dims(tf.where(self.wanted > 0, wrong, PAD_ID), 2)], axis=2)
 
-    def break_now(self, said: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities to add, float32 (B, K, V) or (V,): nothing but a break, where there is room for a word in
-        each box to come and no more."""
-        if self._wanted is None:
-            return tf.zeros_like(self._others)
-        more = self._more(said, self._wanted)
+    def break_now(self, said: tf.Tensor, wanted: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities to add, float32 (B, K, V): nothing but a break, where there is room for a word in each box
+        to come and no more."""
+        more = self._more(said, wanted)
         now = (more > 0) & (left <= 2 * more) & (left > 0)
         return tf.where(tf.expand_dims(now, 2), self._others, 0.0)
 

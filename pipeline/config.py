@@ -192,6 +192,15 @@ class PipelineConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _knows_what_is_said_of_no_picture(self) -> PipelineConfig:
+        if self.decoding.mmi and not self.training.without_picture:
+            raise ValueError(
+                f"decoding.mmi is {self.decoding.mmi:g}, which asks how likely a caption is without its picture, and "
+                "training.without_picture is 0, so the network never learns that; set it to 0.1, say"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lengths_agree(self) -> PipelineConfig:
         if self.decoding.max_length > self.text.max_length:
             raise ValueError(

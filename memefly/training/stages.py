@@ -86,7 +86,7 @@ def train(
             network = interpolate(
                 network, network_config.ngram, examples, training.shown, len(vocabulary), config.val_pictures
             )
-            metrics |= training.judge_of(network)()[0]
+            metrics = {**metrics, **training.judge_of(network)()[0]}
     tuned = encoders.tuned(training.tuned) if training.tuned else None
     return TrainingResult(network, dict(metrics), history, tuned)
 

@@ -95,6 +95,7 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
 @pytest.mark.once
 def test_pieces_n_grams_and_drawn_candidates_are_servable(memes, run_to, tmp_path):
     knobs = ["text.subwords=200", "text.breaks=true", "text.max_length=40", "network.ngram=3", "training.epochs=2"]
+    knobs += ["training.without_picture=0.1"]
     knobs += ["decoding.temperature=0.9", "decoding.candidates=6", "decoding.mmi=0.3", "decoding.difference=1"]
     run_to(memes, "Trainer", *knobs, "decoding.max_length=30", "training.stop_on=bits_a_character")
     root = tmp_path / "root"

@@ -28,6 +28,7 @@ def test_overrides_win_over_files_and_files_over_presets(tmp_path):
         (["network.kind=perceiver"], r"network\.kind: .*'attention'.*got 'perceiver'"),
         (["decoding.max_length=99"], "lower the one or raise the other"),
         (["training.flip=0.5"], "set encoder.flip=true"),
+        (["decoding.candidates=8", "decoding.mmi=0.3"], r"training\.without_picture is 0.*set it to 0\.1"),
         (["epochs"], r"section\.key=value"),
         (["data.splits={train: -1}"], r"data\.splits\.train: .*greater than 0"),
         (["training.learning_rate=.inf"], r"training\.learning_rate: .*finite.*got inf"),
