@@ -38,19 +38,25 @@ from pipeline.config import GateConfig
 from pipeline.gate import eval_config
 
 
-def speaker(said: Mapping[bytes, str], folder: Path) -> Path:
-    """A SavedModel whose `evaluate` looks up what to say of the bytes of a picture."""
-    module = tf.Module()
-    keys = tf.strings.to_hash_bucket_fast(list(said), 2**62)
-    module.said = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(keys, tf.constant(list(said.values()))), ""
-    )
-    evaluate = tf.function(
-        lambda image: {"caption": module.said.lookup(tf.strings.to_hash_bucket_fast(image, 2**62))},
-        input_signature=[tf.TensorSpec([None], tf.string, "image")],
-    )
+def speaker(said: Mapping[bytes, str] | Mapping[bytes, Sequence[str]], folder: Path) -> Path:
+    """A SavedModel whose `evaluate` looks up what to say of the bytes of a picture: a caption, or as many of each
+    picture as a model draws for the gate."""
+    module, drawn = tf.Module(), [[one] if isinstance(one, str) else list(one) for one in said.values()]
+    module.said = tf.constant(drawn, tf.string)  # (pictures, captions)
+    rows = tf.lookup.KeyValueTensorInitializer(_keys(list(said)), tf.range(len(drawn)))
+    module.rows = tf.lookup.StaticHashTable(rows, -1)
+
+    def captions(image):
+        found = tf.gather(module.said, module.rows.lookup(_keys(image)))
+        return {"caption": found[:, 0]} | ({"drawn": found} if len(drawn[0]) > 1 else {})
+
+    evaluate = tf.function(captions, input_signature=[tf.TensorSpec([None], tf.string, "image")])
     tf.saved_model.save(module, str(folder), signatures={"evaluate": evaluate})
     return folder
+
+
+def _keys(image):
+    return tf.strings.to_hash_bucket_fast(image, 2**62)
 
 
 def judge(

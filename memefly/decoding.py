@@ -77,6 +77,9 @@ class DecodingConfig(BaseModel):
     )
     repetition: float = Field(0.0, ge=0.0, description="what it costs a candidate to say every pair of tokens twice")
     difference: float = Field(0.0, ge=0.0, description="what it costs to have all tokens of one that is told before")
+    judged: int = Field(
+        1, ge=1, le=256, description="captions of each picture, drawn with so many seeds, that the gate judges"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> DecodingConfig:
@@ -85,6 +88,11 @@ class DecodingConfig(BaseModel):
             raise ValueError(
                 f"{'a beam' if width == self.beam else 'candidates'} of {width} has no {self.groups} groups of one "
                 "size; make it a multiple of groups"
+            )
+        if self.judged > 1 and not self.temperature:
+            raise ValueError(
+                f"judged is {self.judged}, but with a temperature of 0 a picture has the same caption each time; set a "
+                "temperature, or leave judged at 1"
             )
         if self.min_length >= self.max_length:
             raise ValueError(

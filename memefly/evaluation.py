@@ -12,9 +12,9 @@ Template recall is told where the pictures are of groups that have captions ther
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from memefly.cleaning import Cleaning
 from memefly.datasets.splits import Splitting
 from memefly.errors import DataError, PictureError
 from memefly.exported import loading
-from memefly.exported.likelihood import likelihood_of
+from memefly.exported.likelihood import Foresight
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import (
     Corpus,
@@ -34,18 +34,15 @@ from memefly.metrics import (
     best_constant_caption,
     cider_of_others,
     diversity,
-    novelty,
-    repetition,
     self_bleu,
     valid_share,
 )
 from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
-from memefly.metrics.boxes import Boxes
 from memefly.metrics.cider import CiderScorer
-from memefly.metrics.information import Written, bits_a_character
-from memefly.metrics.mauve import LEAST, frechet, mauve
-from memefly.metrics.templates import TemplateClassifier, template_recall
+from memefly.metrics.information import Bits, bits
+from memefly.metrics.learnt import Learnt, Saying
+from memefly.metrics.mauve import distances
 
 log = logging.getLogger("memefly.evaluation")
 
@@ -61,9 +58,10 @@ class Examples:
     references: list[list[list[str]]]  # words
     written: list[list[str]]  # the same captions, as people wrote them
     groups: list[str]
-    training: list[list[str]]  # captions of train and val
-    by_group: dict[str, list[list[str]]]  # the same, where their picture has a group
-    boxes: dict[str, list[int]]  # and how many text boxes each of these has
+    learnt: Learnt  # captions of train and val
+
+    def people(self, cut: Callable[[str], Sequence[str]] = text.tokenize) -> list[list[Saying]]:
+        return [[Saying.of(c, group, cut) for c in written] for written, group in zip(self.written, self.groups)]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def read(
     caption. Pictures that cannot be read, or have no caption left, are passed
     over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
     data = Path(data)
-    found, unread = Examples([], [], [], [], [], [], defaultdict(list), defaultdict(list)), []
+    found, unread, learnt = Examples([], [], [], [], [], Learnt(())), [], []
     for where, record in splitting.of(data, (split, "train", "val")):
         written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
         captions = [list(cut(caption)) for caption in written if caption]
@@ -107,15 +105,12 @@ def read(
             found.written.append([caption for caption in written if caption])
             found.groups.append(record.group)
         if where in ("train", "val") and where != split:
-            found.training.extend(captions)
-            if record.group:
-                found.by_group[record.group].extend(captions)
-                found.boxes[record.group].extend(1 + caption.count("\n") for caption in written if caption)
+            learnt += [Saying.of(caption, record.group, cut) for caption in written if caption]
     if unread:
         log.warning("passes over %d pictures of %s that cannot be read; the first: %s", len(unread), split, unread[0])
     if len(found.pictures) < 2:
         raise DataError(f"{data}: expected two pictures at least in the split {split!r}, found {len(found.pictures)}")
-    return found
+    return dataclasses.replace(found, learnt=Learnt(learnt))
 
 
 def evaluate(
@@ -131,94 +126,57 @@ def evaluate(
     (`memefly.metrics.sentences`), whose distance to people's is told then. `knobs` as in `ExportedModel.caption`.
     Raises `ModelError`."""
     loaded = loading.load(model)
-    foresight = _Foresight(loaded) if isinstance(loaded, ExportedModel) else None
+    foresight = Foresight(loaded) if isinstance(loaded, ExportedModel) else None
+    many = len(examples.pictures)
     said: list[str] = []
+    shown, unseen = [], []
     for seed in range(draws):
         drawn = {"seed": seed} if draws > 1 else {}
-        for start in range(0, len(examples.pictures), BATCH):
+        for start in range(0, many, BATCH):
             batch = examples.pictures[start : start + BATCH]
             said += [row[0].text if row else "" for row in loaded.caption(batch, **drawn, **knobs)]
             if foresight and not seed:
-                foresight.add(batch, examples.written[start : start + BATCH])
+                for both in foresight.of(batch, examples.written[start : start + BATCH]):
+                    shown.append(both.shown)
+                    unseen.append(both.unseen)
             on_captioned(len(batch))
-    references, groups = examples.references * draws, examples.groups * draws
     hypotheses = [list(cut(caption)) for caption in said]
-    scorer = CiderScorer(references)
-    corpus = Corpus.of(references, hypotheses, scorer)
-    constant, constant_bleu4 = best_constant_caption(references, hypotheses)
+    # What depends on a caption's own references is told of the first of each picture.
+    scorer = CiderScorer(examples.references)
+    corpus = Corpus.of(examples.references, hypotheses[:many], scorer, shown or None)
+    constant, constant_bleu4 = best_constant_caption(examples.references, hypotheses[:many])
     metrics = corpus.score()
     metrics |= {"constant_bleu4": constant_bleu4, "bleu4_gain": metrics["bleu4"] - constant_bleu4}
-    metrics["others_cider"] = cider_of_others(references, hypotheses, scorer=scorer)
+    metrics["others_cider"] = cider_of_others(examples.references, hypotheses[:many], scorer=scorer)
     metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
     metrics |= diversity(hypotheses)
     metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
-    people = [reference for of_picture in examples.references for reference in of_picture]
-    metrics |= {"repetition": repetition(hypotheses), "people_repetition": repetition(people)}
-    metrics |= foresight.score() if foresight else {}
-    metrics |= distances(examples.references, hypotheses, draws, embed) if embed else {}
-    if examples.training:
-        metrics |= novelty(hypotheses, examples.training).score()
-    of_groups = [(h, g) for h, g in zip(hypotheses, groups) if g in examples.by_group]
-    if of_groups and len(examples.by_group) > 1:
-        classifier = TemplateClassifier(examples.by_group)
-        metrics["template_recall"] = template_recall(classifier, *map(list, zip(*of_groups)))
-    if any(n > 1 for numbers in examples.boxes.values() for n in numbers):
-        counted = [(g, 1 + caption.count("\n")) for caption, g in zip(said, groups) if g in examples.boxes]
-        metrics["boxes_share"] = Boxes(examples.boxes).share(counted)
+    people = examples.people(cut)
+    of_pictures = [
+        [Saying.of(caption, group, cut) for caption in said[i::many]] for i, group in enumerate(examples.groups)
+    ]
+    metrics |= examples.learnt.score(of_pictures, people)
+    if shown:
+        metrics["bits_unseen"] = bits(unseen)
+        metrics |= dict(_by_novelty(shown, examples))
+    if embed:
+        metrics |= distances([" ".join(words) for words in hypotheses], _joined(examples.references), embed)
     version = str(loaded.manifest.get("version", loaded.folder.name))
     return Evaluation(str(loaded.folder), version, len(said), metrics, intervals_of(corpus), constant, said, corpus)
+
+
+def _joined(references: Sequence[Sequence[Sequence[str]]]) -> list[list[str]]:
+    return [[" ".join(words) for words in captions] for captions in references]
+
+
+def _by_novelty(shown: Sequence[Bits], examples: Examples) -> Iterator[tuple[str, float]]:
+    """Of groups that were learnt from and of those that are new, where there are both."""
+    known = [group in examples.learnt.by_group for group in examples.groups]
+    if any(known) and not all(known):
+        for name, wanted in (("bits_known_groups", True), ("bits_new_groups", False)):
+            yield name, bits([one for one, is_known in zip(shown, known) if is_known == wanted])
 
 
 def compare(ours: Evaluation, theirs: Evaluation) -> dict[str, Difference]:
     """Ours less theirs on the same pictures, by the paired bootstrap."""
     return compare_corpora(ours.corpus, theirs.corpus)
-
-
-def distances(
-    references: Sequence[Sequence[Sequence[str]]],
-    hypotheses: Sequence[Sequence[str]],
-    draws: int,
-    embed: Callable[[Sequence[str]], np.ndarray],
-) -> dict[str, float]:
-    """`mauve` and `frechet` of what is said, `draws` captions a picture, to as many that people wrote; and as the floor
-    `people_mauve` and `people_frechet`, of as many others of theirs to the same. Nothing where there are too few."""
-    drawer = np.random.default_rng(0)
-    people: tuple[list[str], list[str]] = ([], [])
-    for written in references:
-        chosen = [" ".join(written[i]) for i in drawer.permutation(len(written))[: 2 * draws]]
-        half = (len(chosen) + 1) // 2
-        people[0].extend(chosen[:half])
-        people[1].extend(chosen[half:])
-    if min(len(people[1]), len(hypotheses)) < LEAST:
-        return {}
-    said, first, second = (embed(captions) for captions in ([" ".join(words) for words in hypotheses], *people))
-    return {
-        "mauve": mauve(said, first),
-        "people_mauve": mauve(second, first),
-        "frechet": frechet(said, first),
-        "people_frechet": frechet(second, first),
-    }
-
-
-class _Foresight:
-    """Collects how likely a model takes what people wrote, picture by picture."""
-
-    def __init__(self, model: ExportedModel):
-        self._model, self._likelihood = model, likelihood_of(model.folder)
-        self._captions: list[Written] = []
-        self._shown: list[float] = []
-        self._not_shown: list[float] = []
-
-    def add(self, pictures: Sequence[bytes], captions: Sequence[Sequence[str]]) -> None:
-        for features, written in zip(self._model.features(pictures), captions):
-            counted = [self._likelihood.written(caption) for caption in written]
-            self._captions += counted
-            self._shown += self._likelihood.log_probs(features, counted).tolist()
-            self._not_shown += self._likelihood.log_probs(None, counted).tolist()
-
-    def score(self) -> dict[str, float]:
-        """`bits_a_character`, and `bits_unseen` with no picture: their difference is what looking is worth."""
-        return {
-            "bits_a_character": bits_a_character(self._shown, self._captions),
-            "bits_unseen": bits_a_character(self._not_shown, self._captions),
-        }

@@ -8,6 +8,7 @@ A YAML file holds the same sections, and only what differs from the defaults. It
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from components.caption_metrics.names import PLAIN, SCORES, SLICES
+from components.caption_metrics.names import DISTANCES, LOWER_IS_BETTER, PLAIN, SCORES, SLICES
 from memefly import images, textfile
 from memefly.cleaning import Cleaning
 from memefly.cleaning.config import DEFAULT, KINDS
@@ -23,6 +24,7 @@ from memefly.decoding import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError, in_our_words
+from memefly.metrics import sentences
 from memefly.networks import NetworkConfig
 from memefly.safety import SafetyConfig
 from memefly.schemas import SCHEMAS
@@ -41,10 +43,12 @@ GATE: dict[str, dict[str, float]] = {
 if TYPE_CHECKING:  # a checker of types cannot read what is listed elsewhere; pydantic can
     Metric = str
     Score = str
+    Floored = str
     Slice = str
 else:
     Metric = Literal[SCORES + PLAIN]
     Score = Literal[SCORES]
+    Floored = Literal[tuple(score for score in SCORES if score not in LOWER_IS_BETTER)]
     Slice = Literal[SLICES]
 DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
@@ -112,8 +116,8 @@ def _without_none(rules: dict) -> dict:
 class SliceRules(_Section):
     """Hold on every slice that is large enough, each judged by its 99.9 % interval: many slices are many chances."""
 
-    floors: dict[Score, float] = Field({}, description="the value may well be at least this")
-    regressions: dict[Score, float] = Field({}, description="not surely below the live model's by more than this")
+    floors: dict[Floored, float] = Field({}, description="the value may well be at least this")
+    regressions: dict[Score, float] = Field({}, description="not surely worse than the live model's by more than this")
 
     @model_validator(mode="before")
     @classmethod
@@ -130,13 +134,18 @@ class GateConfig(_Section):
     floors: dict[Metric, float] = Field({}, description="the value is at least this")
     ceilings: dict[Metric, float] = Field({}, description="the value is at most this")
     regressions: dict[Score, float] = Field(
-        {}, description="not below the live model's by more than this, unless chance alone can show as much (95 %)"
+        {}, description="not worse than the live model's by more than this, unless chance alone shows as much (95 %)"
     )
     improvements: dict[Score, float] = Field(
-        {}, description="above the live model's by at least this, and by more than chance alone shows (95 %)"
+        {}, description="better than the live model's by at least this, and by more than chance alone shows (95 %)"
     )
     slices: dict[Slice, SliceRules] = Field({}, description="by what the pictures are parted")
     min_pictures: int = Field(10, ge=2, description="a slice of fewer is shown, but not judged")
+
+    def metrics(self) -> set[str]:
+        """All that a rule asks for."""
+        of_slices = (rules for by in self.slices.values() for rules in (by.floors, by.regressions))
+        return set().union(self.floors, self.ceilings, self.regressions, self.improvements, *of_slices)
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +157,16 @@ class GateConfig(_Section):
             if isinstance(rules := given.get(kind, {}), dict):
                 merged[kind] = _without_none({**defaults, **rules})
         return merged
+
+    @model_validator(mode="after")
+    def _can_tell_distances(self) -> GateConfig:
+        asked = sorted(self.metrics() & set(DISTANCES))
+        if asked and importlib.util.find_spec(sentences.PACKAGE) is None:
+            raise ValueError(
+                f"{', '.join(asked)} need a sentence encoder, and {sentences.PACKAGE} is not installed; pip install "
+                "'memefly[sentences]', or take the rule away"
+            )
+        return self
 
     @model_validator(mode="after")
     def _judges_the_first_model(self) -> GateConfig:

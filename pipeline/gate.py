@@ -10,13 +10,13 @@ import json
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.caption_metrics.names import BASELINE, CANDIDATE, SLICES
+from components.caption_metrics.names import BASELINE, CANDIDATE, DISTANCES, FORESIGHT, SLICES
 from memefly.provenance import code_digest
 from pipeline.config import GateConfig
 
 _METRIC_CODE = (
     *("components/caption_metrics", "components/caption_evaluator", "components/examples.py"),
-    *("memefly/metrics", "memefly/spelling.py", "memefly/text.py"),
+    *("memefly/metrics", "memefly/likelihood.py", "memefly/spelling.py", "memefly/text.py"),
 )
 _EQUAL = 1e-9  # a model that is as good as its bound passes, whatever the last bits say
 
@@ -28,7 +28,14 @@ def eval_config(gate: GateConfig) -> config_pb2.EvalConfig:
     metrics = {
         "class_name": "CaptionMetrics",
         "module": "components.caption_metrics.captions",
-        "config": json.dumps({"min_pictures": gate.min_pictures, "code": code_digest(*_METRIC_CODE)}),
+        "config": json.dumps(
+            {
+                "min_pictures": gate.min_pictures,
+                "foresight": bool(gate.metrics() & set(FORESIGHT)),
+                "distances": bool(gate.metrics() & set(DISTANCES)),
+                "code": code_digest(*_METRIC_CODE),
+            }
+        ),
     }
     return json_format.ParseDict(
         {

@@ -37,8 +37,8 @@ def test_the_pictures_are_those_that_no_model_saw(memes, examples):
         by_split[split].append(record)
     assert examples.images == [record.image for record in by_split["eval"]] and len(examples.images) > 3
     seen = [c for split in ("train", "val") for record in by_split[split] for c in record.captions]
-    assert sorted(examples.training) == sorted(map(text.tokenize, seen))
-    assert sum(map(len, examples.by_group.values())) == len(seen)
+    assert sorted(c.words for c in examples.learnt.captions) == sorted(tuple(text.tokenize(c)) for c in seen)
+    assert sum(map(len, examples.learnt.by_group.values())) == len(seen)
 
 
 def test_figures_are_those_of_the_captions(exported, examples, result):
@@ -73,26 +73,14 @@ def test_likelihood_is_that_of_one_word_after_another(exported, examples, result
     assert result.metrics["bits_a_character"] > 0 and result.metrics["bits_unseen"] > 0
 
 
-def test_distances_have_people_against_people_as_their_floor():
-    """Bags of words as points: what people say, what people say of others, and one sentence."""
-    rng = np.random.default_rng(0)
-    words = [f"w{i}" for i in range(12)]
-    references = [[list(rng.choice(words, 6)) for _ in range(60)] for _ in range(6)]
-    spoken: list[str] = []
-
-    def embed(captions):
-        spoken.extend(captions)
-        return np.array([[c.split().count(word) for word in words] for c in captions], np.float32)
-
-    like_people = [list(rng.choice(words, 6)) for _ in range(6 * 20)]
-    found = evaluation.distances(references, like_people, 20, embed)
-    assert len(spoken) == 3 * 120 and len(set(spoken[120:240]) & set(spoken[240:])) < 3, "two parts of people's"
-    assert found["frechet"] == pytest.approx(found["people_frechet"], rel=0.3)
-    assert found["mauve"] == pytest.approx(found["people_mauve"], abs=0.15)
-    one = evaluation.distances(references, [["w1"] * 6] * 120, 20, embed)
-    assert one["frechet"] > 10 * found["frechet"] and one["mauve"] < 0.1
-    assert one["people_frechet"] == found["people_frechet"]
-    assert evaluation.distances(references[:1], like_people[:5], 5, embed) == {}, "too few to tell"
+def test_groups_that_are_new_are_told_apart(exported, memes, result):
+    groups = {record.group for _, record in Splitting(SHARES).of(memes, ("eval",))}
+    new = sorted(groups)[0]
+    examples = evaluation.read(memes, "eval", Splitting(SHARES, hold_out_groups=(new,)))
+    found = evaluation.evaluate(exported, examples).metrics
+    low, high = sorted((found["bits_known_groups"], found["bits_new_groups"]))
+    assert low < found["bits_a_character"] < high
+    assert "bits_new_groups" not in result.metrics
 
 
 def test_several_captions_of_each_picture_where_a_model_draws(exported, memes, examples, capsys):
@@ -101,7 +89,9 @@ def test_several_captions_of_each_picture_where_a_model_draws(exported, memes, e
     many = len(examples.pictures)
     assert both.pictures == 2 * many and both.captions[:many] == one.captions, "the first has the seed 0"
     assert both.captions[many:] != one.captions
-    assert both.metrics["bits_a_character"] == one.metrics["bits_a_character"]
+    for name in ("bits_a_character", "bleu4", "cider"):
+        assert both.metrics[name] == one.metrics[name], "no matter how many are drawn"
+    assert both.metrics["vocabulary"] > one.metrics["vocabulary"]
     command = ["evaluate", "--model", str(exported), "--data", str(memes), "--draws", "2"]
     assert cli.main(command) == 2
     assert "--draws is 2, but" in capsys.readouterr().err

@@ -5,19 +5,26 @@
 Of every slice:
 
 - `SCORES`, by the tools of `memefly.metrics`, and of each the ends of its 95 % bootstrap interval, `_low` and `_high`;
-- `PLAIN`: `pictures`; what `diversity` tells, `self_bleu4` and `valid_share`; `constant_bleu4`, the BLEU-4 of the best
-  sentence that could be said to every picture of the slice (all references and all captions of the model are tried),
-  and `bleu4_gain`, what is above it; `others_cider`, CIDEr-D where the captions are said to other pictures, and
-  `cider_gain`, what is above it: a captioner that does not look gains nothing in either;
-- with `training`: `copied_share` and `nearest_similarity`, and `template_recall` where pictures are of groups;
+- `PLAIN`: `pictures`, and of them `captions`, several of each where the model draws them for the gate
+  (`decoding.judged`); `constant_bleu4`, the BLEU-4 of the best sentence that could be said to every picture of the
+  slice (all references and all captions of the model are tried), and `bleu4_gain`, what is above it; `others_cider`,
+  CIDEr-D where the captions are said to other pictures, and `cider_gain`, what is above it: a captioner that does not
+  look gains nothing in either. These and the scores are of the first caption of each picture, what follows of all of
+  them: what `diversity` tells, `self_bleu4` and `valid_share`;
+- with `training`, what `memefly.metrics.learnt` tells: copying, and most else beside people, `_excess` what is above
+  theirs;
+- with `foresight`, and of models of ours: `bits_a_character`, one of the scores, the lower the better; `bits_unseen`,
+  the same without the picture, and `looking_gain`, what the picture spares;
+- with `distances`, what `memefly.metrics.mauve` tells;
 - for the candidate beside a live model: of each score the difference to it on the same pictures, `_change`, with the
   ends of its interval by the paired bootstrap, `_change_low` and `_change_high` at 95 %, `_change_lower` and
   `_change_upper` at 99.9 %, and `_change_p`.
 
 And for thresholds:
 
-- `SCORE_regression`: how far below the live model's, 0 if the 95 % interval reaches 0, so that noise alone is none;
-- `SCORE_improvement`: how far above it, 0 likewise;
+- `SCORE_regression`: how much worse than the live model's, 0 if the 95 % interval reaches 0, so that noise alone is
+  none;
+- `SCORE_improvement`: how much better, 0 likewise;
 - `SCORE_upper` and `SCORE_sure_regression`, by 99.9 % intervals: a slice is judged by them, because of many slices one
   in forty would fail the others by chance. A slice of fewer than `min_pictures` is not judged: it passes both.
 
@@ -25,10 +32,11 @@ What could not be computed, such as template recall without groups, or CIDEr-D a
 NaN, and a threshold on it fails. CIDEr-D of a slice takes its document frequencies from the slice: it compares models
 on that slice, not slices with one another.
 
-Labels are strings (n,) a picture, predictions the `caption` of the `evaluate` signature; both are cut into words by
-`memefly.text`. What is collected is the captions themselves, since CIDEr, self-BLEU and intervals are of a whole corpus
-and no sum over its parts: a few hundred bytes a picture and slice. They are put in order before they are scored, so the
-figures do not depend on how Beam bundles the pictures.
+Labels are strings (n,) a picture, predictions the captions of the `evaluate` signature, as
+`components.caption_metrics.extractors` leaves them; both are cut into words by `memefly.text`. What is collected is the
+captions themselves, since CIDEr, self-BLEU and intervals are of a whole corpus and no sum over its parts: a few hundred
+bytes a picture and slice. They are put in order before they are scored, so the figures do not depend on how Beam
+bundles the pictures.
 """
 
 from __future__ import annotations
@@ -42,8 +50,7 @@ import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.caption_metrics import training as training_captions
-from components.caption_metrics.names import CHANGE, INTERVAL, JUDGED, PLAIN, SCORES
-from memefly import text
+from components.caption_metrics.names import CHANGE, INTERVAL, JUDGED, LOWER_IS_BETTER, PLAIN, SCORES
 from memefly.metrics import (
     Corpus,
     best_constant_caption,
@@ -52,22 +59,27 @@ from memefly.metrics import (
     diversity,
     intervals,
     self_bleu,
+    sentences,
     valid_share,
 )
 from memefly.metrics.cider import CiderScorer
-from memefly.metrics.templates import template_recall
+from memefly.metrics.information import Bits, bits
+from memefly.metrics.learnt import Saying
+from memefly.metrics.mauve import distances
 
 NAME = "caption_metrics"
 SURE = 0.999
 MIN_PICTURES = 10
+FORESEEN = "foreseen of "  # feature of a picture: float64 (4,), of the model of that name
 _OF_MANY = ("cider", "others_cider", "cider_gain")  # a single picture has no document frequencies
 
 
 class _Picture(NamedTuple):
-    references: tuple[tuple[str, ...], ...]
-    said: tuple[str, ...]
-    live: tuple[str, ...]  # what the live model said, () where there is none
-    group: str
+    references: tuple[Saying, ...]
+    said: tuple[Saying, ...]
+    live: tuple[Saying, ...]  # what the live model said, () where there is none
+    foreseen: tuple[Bits, ...]  # by the candidate, with the picture and without, where that was asked and it can tell
+    live_foreseen: tuple[Bits, ...]
 
 
 class CaptionMetrics(metric_types.Metric):
@@ -80,6 +92,8 @@ class CaptionMetrics(metric_types.Metric):
         training: str = "",
         captions: str = "",
         min_pictures: int = MIN_PICTURES,
+        foresight: bool = False,
+        distances: bool = False,
         code: str = "",
     ):
         super().__init__(
@@ -88,6 +102,8 @@ class CaptionMetrics(metric_types.Metric):
             training=training,
             captions=captions,  # where `components.caption_metrics.extractors` writes them
             min_pictures=min_pictures,
+            foresight=foresight,  # which the same computes
+            distances=distances,
             code=code,
         )
 
@@ -107,6 +123,8 @@ def _computations(
     training: str = "",
     captions: str = "",
     min_pictures: int = MIN_PICTURES,
+    foresight: bool = False,
+    distances: bool = False,
     code: str = "",
 ) -> metric_types.MetricComputations:
     specs = eval_config.model_specs if eval_config else []
@@ -124,31 +142,45 @@ def _computations(
         )
         for metric in names
     }
+    combiner = _Combiner(keys, eval_config, model_name, live, output_name, training, min_pictures, distances)
+    features = ["group", *(f"{FORESEEN}{name}" for name in (model_name, live) if name is not None)]
     return [
         metric_types.MetricComputation(
             keys=list(keys.values()),
-            preprocessors=[metric_types.FeaturePreprocessor(feature_keys=["group"])],
-            combiner=_Combiner(keys, eval_config, model_name, live, output_name, training, min_pictures),
+            preprocessors=[metric_types.FeaturePreprocessor(feature_keys=features)],
+            combiner=combiner,
         )
     ]
 
 
 class _Combiner(beam.CombineFn):
-    def __init__(self, keys, eval_config, model: str, live: str | None, output: str, training: str, min_pictures: int):
-        self._keys, self._eval_config, self._output = keys, eval_config, output
+    def __init__(
+        self,
+        keys,
+        eval_config,
+        model: str,
+        live: str | None,
+        output: str,
+        training: str,
+        min_pictures: int,
+        distances: bool,
+    ):
+        self._keys, self._eval_config, self._output, self._distances = keys, eval_config, output, distances
         self._model, self._live, self._training, self._min_pictures = model, live, training, min_pictures
 
     def create_accumulator(self) -> list[_Picture]:
         return []
 
     def add_input(self, accumulator: list[_Picture], element: metric_types.StandardMetricInputs) -> list[_Picture]:
-        references, said = self._read(element, self._model)
-        live = self._read(element, self._live)[1] if self._live is not None else ()
-        group = strings((element.features or {}).get("group", []))
-        accumulator.append(_Picture(references, said, live, group[0] if group else ""))
+        features = element.features or {}
+        (group,) = strings(features.get("group", []))[:1] or [""]
+        references, said = self._read(element, self._model, group)
+        live = self._read(element, self._live, group)[1] if self._live is not None else ()
+        foreseen, live_foreseen = (_foreseen(features.get(f"{FORESEEN}{name}")) for name in (self._model, self._live))
+        accumulator.append(_Picture(references, said, live, foreseen, live_foreseen))
         return accumulator
 
-    def _read(self, element, model: str) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    def _read(self, element, model: str, group: str) -> list[tuple[Saying, ...]]:
         ((label, prediction, _),) = metric_util.to_label_prediction_example_weight(
             element,
             eval_config=self._eval_config,
@@ -157,8 +189,7 @@ class _Combiner(beam.CombineFn):
             flatten=False,  # all references of a picture together, not one at a time
             squeeze=False,
         )
-        references = tuple(tuple(text.tokenize(caption)) for caption in strings(label))
-        return references, tuple(text.tokenize(strings(prediction)[0]))
+        return [tuple(Saying.of(caption, group) for caption in strings(array)) for array in (label, prediction)]
 
     def merge_accumulators(self, accumulators: Iterable[list[_Picture]]) -> list[_Picture]:
         return [picture for accumulator in accumulators for picture in accumulator]
@@ -168,43 +199,63 @@ class _Combiner(beam.CombineFn):
         return {key: float(values.get(name, math.nan)) for name, key in self._keys.items()}
 
     def _judge(self, pictures: list[_Picture]) -> dict[str, float]:
-        references, said, lives, _groups = map(list, zip(*pictures))
+        people, sayings, lives, foreseen, live_foreseen = map(list, zip(*pictures))
+        references = [[caption.words for caption in captions] for captions in people]
+        first = [captions[0].words for captions in sayings]
+        said = [caption.words for captions in sayings for caption in captions]
         scorer, many = CiderScorer(references), len(pictures)
-        corpus = Corpus.of(references, said, scorer)
-        values = {"pictures": many, **corpus.score(), **diversity(said)}
+        corpus = Corpus.of(references, first, scorer, _shown(foreseen))
+        values = {"pictures": many, "captions": len(said), **corpus.score(), **diversity(said)}
         values["self_bleu4"], values["valid_share"] = self_bleu(said), valid_share(said)
-        values["constant_bleu4"] = best_constant_caption(references, said)[1]
+        values["constant_bleu4"] = best_constant_caption(references, first)[1]
         values["bleu4_gain"] = values["bleu4"] - values["constant_bleu4"]
-        values["others_cider"] = cider_of_others(references, said, scorer=scorer)
+        values["others_cider"] = cider_of_others(references, first, scorer=scorer)
         values["cider_gain"] = values["cider"] - values["others_cider"]
         if self._training:
-            training = training_captions.read(self._training)
-            values |= training.novelty.of(said).score()
-            of_groups = [(p.said, p.group) for p in pictures if p.group in training.groups]
-            if of_groups and training.classifier:
-                values["template_recall"] = template_recall(training.classifier, *map(list, zip(*of_groups)))
+            values |= training_captions.read(self._training).score(sayings, people)
+        if all(foreseen):
+            values["bits_unseen"] = bits([unseen for _, unseen in foreseen])
+            values["looking_gain"] = values["bits_unseen"] - values["bits_a_character"]
+        if self._distances:
+            written = [[" ".join(words) for words in captions] for captions in references]
+            values |= distances([" ".join(words) for words in said], written, sentences.embed)
         enough = many >= max(2, self._min_pictures)
         values |= {f"{score}_upper": math.inf for score in SCORES}  # of what is too small to tell
         values |= {f"{score}_sure_regression": 0.0 for score in SCORES}
         if many < 2:
             return {name: value for name, value in values.items() if name not in _OF_MANY}
-        values |= {f"{score}_{rule}": 0.0 for score in SCORES for rule in ("regression", "improvement")}
+        values |= {f"{score}_{rule}": 0.0 for score in corpus.score() for rule in ("regression", "improvement")}
         for score, interval in intervals(corpus).items():
             values |= {f"{score}_low": interval.low, f"{score}_high": interval.high}
         if enough:
             values |= {f"{score}_upper": interval.high for score, interval in intervals(corpus, level=SURE).items()}
         if self._live is None:
             return values
-        live = Corpus.of(references, lives, scorer)
+        live = Corpus.of(references, [captions[0].words for captions in lives], scorer, _shown(live_foreseen))
         sure = compare(corpus, live, level=SURE)
         for score, change in compare(corpus, live).items():
             parts = (change.value, change.low, change.high, change.p, sure[score].low, sure[score].high)
             values |= {f"{score}_{part}": value for part, value in zip(CHANGE, parts)}
-            values[f"{score}_regression"] = max(0.0, -change.value) if change.high < 0 else 0.0
-            values[f"{score}_improvement"] = max(0.0, change.value) if change.low > 0 else 0.0
-            if enough and sure[score].high < 0:
-                values[f"{score}_sure_regression"] = max(0.0, -change.value)
+            better, worse = change.low > 0, change.high < 0
+            surely_worse = sure[score].high < 0
+            if score in LOWER_IS_BETTER:
+                better, worse, surely_worse = worse, better, sure[score].low > 0
+            values[f"{score}_regression"] = abs(change.value) if worse else 0.0
+            values[f"{score}_improvement"] = abs(change.value) if better else 0.0
+            if enough and surely_worse:
+                values[f"{score}_sure_regression"] = abs(change.value)
         return values
+
+
+def _foreseen(feature: np.ndarray | None) -> tuple[Bits, ...]:
+    """With the picture and without, as `components.caption_metrics.foresight` leaves them."""
+    if feature is None or not np.size(feature):
+        return ()
+    return tuple(Bits(float(needed), int(characters)) for needed, characters in np.reshape(feature, [2, 2]))
+
+
+def _shown(foreseen: list[tuple[Bits, ...]]) -> list[Bits] | None:
+    return [one[0] for one in foreseen] if all(foreseen) else None
 
 
 def strings(array: np.ndarray) -> list[str]:

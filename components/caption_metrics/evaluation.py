@@ -12,7 +12,7 @@ import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.caption_metrics.names import BASELINE, CANDIDATE, CHANGE, PLAIN, SCORES, SLICES
+from components.caption_metrics.names import BASELINE, CANDIDATE, CHANGE, LOWER_IS_BETTER, PLAIN, SCORES, SLICES
 
 _SUFFIXES = {"_sure_regression": "regressions", "_regression": "regressions", "_improvement": "improvements"}
 _SUFFIXES |= {"_upper": "floors"}
@@ -78,7 +78,8 @@ def read_slices(evaluation_uri: str) -> list[dict]:
 
 
 def read_captions(evaluation_uri: str) -> list[dict]:
-    """What the models said: {image_id, source, group, references, caption, live (where there is one)} a picture."""
+    """What the models said: {image_id, source, group, references, caption, live (where there is one)} a picture, and
+    `drawn`, `live_drawn` where they said more."""
     found = []
     for path in sorted(tf.io.gfile.glob(f"{evaluation_uri}/captions-*.jsonl")):
         with tf.io.gfile.GFile(path) as lines:
@@ -135,10 +136,11 @@ def _decisions(name: str, key: tuple, threshold, values: dict, live: dict, passe
         rule = f"{prefix}{kind}.{metric}"
         reason = f"{of}{metric} is {told}, the live model's {live.get(metric, math.nan):.4f}: "
         reason += "" if change is None else f"{change:+.4f}, between {low:+.4f} and {high:+.4f} at {level} %; "
+        less, more = ("more", "less") if metric in LOWER_IS_BETTER else ("less", "more")
         if kind == "regressions":
-            reason += f"{bound:.4g} less is tolerated, or what chance alone can show (gate.{rule})"
+            reason += f"{bound:.4g} {less} is tolerated, or what chance alone can show (gate.{rule})"
         else:
-            reason += f"{bound:.4g} more are asked, and more than chance alone can show (gate.{rule})"
+            reason += f"{bound:.4g} {more} are asked, and more than chance alone can show (gate.{rule})"
         return [Decision(rule, where, metric, change, bound, live.get(metric), passed, reason)]
     bounds = threshold.value_threshold
     for kind_, side, word in (("floors", "lower_bound", "least"), ("ceilings", "upper_bound", "most")):

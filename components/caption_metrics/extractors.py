@@ -1,4 +1,6 @@
-"""What TFMA reads of a picture besides its own extractors: the slices it belongs to; and what the models said is kept.
+"""What TFMA reads of a picture besides its own extractors: all captions that a model drew for the gate, how well it
+foresees those of people where that is asked, and the slices that the picture belongs to; and what the models said is
+kept.
 
 Slices (`names.SLICES`), beside the Examples' own `group`:
 
@@ -6,7 +8,8 @@ Slices (`names.SLICES`), beside the Examples' own `group`:
 - `caption_length`: their mean length, "up to 8 words", "9 to 12 words", "13 words and more".
 
 `evaluation/captions-*.jsonl` holds a line a picture: `image_id`, `source`, `group`, `references`, `caption`, and
-`live`, the live model's, where there is one.
+`live`, the live model's, where there is one; where several are drawn, these are the first, and `drawn` and `live_drawn`
+have all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.caption_metrics.captions import strings
+from components.caption_metrics.foresight import Foresee
 from memefly import text
 
 
@@ -30,25 +34,42 @@ def custom_extractors(eval_shared_model, eval_config, tensor_adapter_config) -> 
         tensor_adapter_config=tensor_adapter_config,
     )
     # The last makes slice keys of features; before it, pictures come one by one.
-    ours = tfma.extractors.Extractor(stage_name="CaptionSlices", ptransform=_Slices(eval_config))
+    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    paths = {model.model_name: model.model_path for model in models}
+    ours = tfma.extractors.Extractor(stage_name="CaptionSlices", ptransform=_OfCaptions(eval_config, paths))
     return [*extractors[:-1], ours, extractors[-1]]
 
 
-class _Slices(beam.PTransform):
-    def __init__(self, eval_config):
+class _OfCaptions(beam.PTransform):
+    def __init__(self, eval_config, paths: dict[str, str]):
         super().__init__()
-        self._eval_config = eval_config
+        self._eval_config, self._paths = eval_config, paths
         (metrics,) = eval_config.metrics_specs[0].metrics
-        self._path = json.loads(metrics.config).get("captions")
+        self._knobs = json.loads(metrics.config)
 
     def expand(self, extracts):
-        if self._path:
+        extracts |= "TakeDrawn" >> beam.Map(_with_drawn)
+        if path := self._knobs.get("captions"):
             _ = (
                 extracts
                 | "ToLine" >> beam.Map(_line, eval_config=self._eval_config)
-                | "Write" >> beam.io.WriteToText(self._path, file_name_suffix=".jsonl", num_shards=1)
+                | "Write" >> beam.io.WriteToText(path, file_name_suffix=".jsonl", num_shards=1)
             )
+        if self._knobs.get("foresight"):
+            extracts |= "Foresee" >> beam.ParDo(Foresee(self._paths))
         return extracts | "AddSlices" >> beam.Map(_with_slices)
+
+
+def _with_drawn(extracts: dict) -> dict:
+    """What a model says of a picture, in `caption`: all that it drew, or the one. `predictions` hold what signatures
+    gave, by output, and by model before that where there are two."""
+
+    def taken(predictions: dict) -> dict:
+        if "caption" not in predictions:
+            return {model: taken(outputs) for model, outputs in predictions.items()}
+        return {**predictions, "caption": predictions.get("drawn", predictions["caption"])}
+
+    return {**extracts, "predictions": taken(extracts["predictions"])}
 
 
 def _with_slices(extracts: dict) -> dict:
@@ -81,5 +102,8 @@ def _line(extracts: dict, eval_config) -> str:
             inputs, eval_config=eval_config, model_name=spec.name, flatten=False, squeeze=False
         )
         line["references"] = strings(label)
-        line["live" if spec.is_baseline else "caption"] = strings(prediction)[0]
+        first, *others = strings(prediction)
+        line["live" if spec.is_baseline else "caption"] = first
+        if others:
+            line["live_drawn" if spec.is_baseline else "drawn"] = [first, *others]
     return json.dumps(line)

@@ -18,7 +18,9 @@ Signatures (B pictures, K captions each, T tokens, h x w positions):
   `beam`; places beyond a picture's own hold "" and a score below -1e6;
 - `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption; no tokens
   and zeros where there is no picture;
-- `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples.
+- `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples. Where
+  `decoding.judged` asks for more captions than one, it gives caption string (B,) and drawn string (B, judged) alone:
+  with as many seeds, the configured one first.
 
 Beside `saved_model.pb`: the vocabulary among the assets, warm-up requests where TensorFlow Serving looks for them
 (`assets.extra/tf_serving_warmup_requests`, a TFRecord of PredictionLog), and `memefly.json`, which says what the model

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from memefly import images, text
-from memefly.decoding import KNOBS, DecodingConfig, decode
+from memefly.decoding import KNOBS, Decoded, DecodingConfig, decode
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
@@ -71,15 +71,27 @@ class Captioner(tf.Module):
         pictures, fit = images.preprocess_each(image_bytes, self.image_size)
         return self.encode(pictures), fit
 
-    def _decode(self, image_bytes, **arguments):
-        features, fit = self.features(image_bytes)
-        rules = {"dangling": self._dangling, "blocked": self._blocked, "pieces": self._pieces, "break_id": self._break}
-        return decode(self.network, self.standardizer(features), self._decoding, **rules, **arguments), fit
+    def _search(self, features, overrides=None, with_alphas=False) -> Decoded:
+        return decode(
+            self.network,
+            self.standardizer(features),
+            self._decoding,
+            self._dangling,
+            self._blocked,
+            pieces=self._pieces,
+            break_id=self._break,
+            overrides=overrides,
+            with_alphas=with_alphas,
+        )
+
+    def _told(self, features, fit, overrides=None):
+        decoded = self._search(features, overrides)
+        scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
+        return scores, tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell), "")
 
     def _caption(self, image_bytes, overrides=None):
-        decoded, fit = self._decode(image_bytes, overrides=overrides)
-        scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
-        captions = tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell), "")
+        features, fit = self.features(image_bytes)
+        scores, captions = self._told(features, fit, overrides)
         return {
             "caption": captions[:, 0],
             "score": scores[:, 0],
@@ -88,12 +100,26 @@ class Captioner(tf.Module):
             "error": tf.where(fit, "", NOT_A_PICTURE),
         }
 
+    def _judged(self, image):
+        """Captions of each picture, string (B, judged), drawn with as many seeds, one after the other: all at once
+        would take so many times the memory."""
+        features, fit = self.features(image)
+        seeds = self._decoding.seed + tf.range(self._decoding.judged)
+        drawn = tf.map_fn(
+            lambda seed: self._told(features, fit, {"seed": tf.fill(tf.shape(image), seed)})[1][:, 0],
+            seeds,
+            fn_output_signature=tf.TensorSpec([None], tf.string),
+            parallel_iterations=1,
+        )
+        return {"caption": drawn[0], "drawn": tf.transpose(drawn)}
+
     def _caption_with(self, image_bytes, knobs):
         pictures = tf.shape(image_bytes)
         return self._caption(image_bytes, {name: tf.broadcast_to(value, pictures) for name, value in knobs.items()})
 
     def _explain(self, image_bytes):
-        decoded, fit = self._decode(image_bytes, with_alphas=True)
+        features, fit = self.features(image_bytes)
+        decoded = self._search(features, with_alphas=True)
         tokens = tf.where(fit[:, tf.newaxis], decoded.tokens[:, 0], text.PAD_ID)  # (B, T)
         alphas = tf.where(fit[:, tf.newaxis, tf.newaxis], decoded.alphas[:, 0], 0.0)  # (B, T, L)
         h, w, _ = self.feature_shape
@@ -144,7 +170,7 @@ class Captioner(tf.Module):
                 autograph=False,
             ),
             "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
-            "evaluate": function(lambda image: caption(image), "image"),
+            "evaluate": function(self._judged if self._decoding.judged > 1 else lambda image: caption(image), "image"),
         }
 
 

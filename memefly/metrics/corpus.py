@@ -23,6 +23,7 @@ from memefly.metrics.bleu import score as bleu_of
 from memefly.metrics.chrf import score as chrf_of
 from memefly.metrics.chrf import statistics as chrf_statistics
 from memefly.metrics.cider import CiderScorer
+from memefly.metrics.information import Bits
 from memefly.metrics.rouge import score as rouge_of
 
 SAMPLES = 1000
@@ -49,6 +50,7 @@ class Corpus:
     chrf: np.ndarray  # int64 (N, 3, 6)
     cider: np.ndarray  # float64 (N,)
     rouge_l: np.ndarray  # float64 (N,)
+    bits: np.ndarray | None = None  # float64 (N, 2): what the references need, and their characters
 
     @classmethod
     def of(
@@ -56,9 +58,11 @@ class Corpus:
         references: Sequence[Sequence[Tokens]],
         hypotheses: Sequence[Tokens],
         scorer: CiderScorer | None = None,
+        foreseen: Sequence[Bits] | None = None,
     ) -> Corpus:
         """Of tokenized hypotheses, each with its list of tokenized references; `scorer`: that of the references, where
-        there is one already. Raises ValueError where a hypothesis has no reference."""
+        there is one already; `foreseen`: how well the model foresees each picture's references, where that is known.
+        Raises ValueError where a hypothesis has no reference."""
         if len(references) != len(hypotheses):
             raise ValueError(f"{len(hypotheses)} hypotheses, but references for {len(references)}")
         N, scorer = len(hypotheses), scorer or CiderScorer(references)
@@ -68,13 +72,14 @@ class Corpus:
             np.array([chrf for _, chrf, _ in pairs], np.int64).reshape(N, 3, 6),
             np.array([scorer.score(i, h) for i, h in enumerate(hypotheses)], np.float64),
             np.array([rouge_l for _, _, rouge_l in pairs], np.float64),
+            None if foreseen is None else np.array(foreseen, np.float64).reshape(N, 2),
         )
 
     def __len__(self) -> int:
         return len(self.cider)
 
     def score(self) -> dict[str, float]:
-        """BLEU-1 to BLEU-4, CIDEr-D, ROUGE-L and chrF of all; 0 of none."""
+        """BLEU-1 to BLEU-4, CIDEr-D, ROUGE-L and chrF of all, 0 of none; `bits_a_character` where it is known."""
         if not len(self):
             return dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "chrf"), 0.0)
         return {name: float(value) for name, value in self.resampled(np.ones(len(self))).items()}
@@ -82,11 +87,14 @@ class Corpus:
     def resampled(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """The same, each of shape (…), where every caption occurs as often as `times` (…, N) says."""
         captions = times.sum(axis=-1)
-        return bleu_of(times @ self.bleu) | {
+        found = bleu_of(times @ self.bleu) | {
             "cider": times @ self.cider / captions,
             "rouge_l": times @ self.rouge_l / captions,
             "chrf": chrf_of(np.tensordot(times, self.chrf, axes=1)),
         }
+        if self.bits is not None:
+            found["bits_a_character"] = times @ self.bits[:, 0] / np.maximum(times @ self.bits[:, 1], 1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ def compare(
     a, b = ours.resampled(draws), theirs.resampled(draws)
     ours_at, theirs_at = ours.score(), theirs.score()
     found = {}
-    for name in a:
+    for name in [name for name in a if name in b]:
         differences, value = a[name] - b[name], ours_at[name] - theirs_at[name]
         # The draws lie around the difference that was found; around zero they would be what chance alone shows.
         beyond = np.abs(differences - differences.mean()) >= abs(value) - 1e-12

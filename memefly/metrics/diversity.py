@@ -17,6 +17,7 @@ import numpy as np
 from memefly.metrics.bleu import BleuStatistics, closest_length, ngrams
 
 SELF_BLEU_REFERENCES = 50
+NEAR = 0.75  # ten words of which one is another are as near as 0.84, with two others 0.68
 
 Tokens = Sequence[str]
 
@@ -88,11 +89,13 @@ class Novelty:
     copied: np.ndarray  # bool (N,)
 
     def score(self) -> dict[str, float]:
-        """`copied_share`: of all captions; `nearest_similarity`: the mean."""
+        """`copied_share`: of all captions; `near_copied_share`: of those that are not copied but `NEAR`, of all;
+        `nearest_similarity`: the mean."""
         if not self.nearest:
-            return {"copied_share": 0.0, "nearest_similarity": 0.0}
+            return {"copied_share": 0.0, "near_copied_share": 0.0, "nearest_similarity": 0.0}
         return {
             "copied_share": float(self.copied.mean()),
+            "near_copied_share": float((~self.copied & (self.similarity >= NEAR)).mean()),
             "nearest_similarity": float(self.similarity.mean()),
         }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from memefly.spelling import Spelling, spell
 from memefly.text import UNKNOWN_ID, Vocabulary
@@ -39,13 +40,30 @@ class Written:
         return cls(counted, max(0, counted - _length(sayable)), ids)
 
 
+class Bits(NamedTuple):
+    """What captions of one picture need, and of how many characters they are."""
+
+    needed: float
+    characters: int
+
+    @classmethod
+    def of(cls, log_probs: Sequence[float], captions: Sequence[Written]) -> Bits:
+        """`log_probs`: natural logarithms of the probabilities of all tokens of each caption behind <s>, summed. Raises
+        ValueError where there are not as many as captions."""
+        if len(log_probs) != len(captions):
+            raise ValueError(f"{len(log_probs)} log-probabilities, but {len(captions)} captions")
+        needed = -sum(log_probs) / math.log(2) + DEAR * sum(caption.unsayable for caption in captions)
+        return cls(float(needed), sum(caption.characters for caption in captions))
+
+
+def bits(captions: Sequence[Bits]) -> float:
+    """A character; 0 of none."""
+    return sum(one.needed for one in captions) / max(1, sum(one.characters for one in captions))
+
+
 def bits_a_character(log_probs: Sequence[float], captions: Sequence[Written]) -> float:
-    """`log_probs`: natural logarithms of the probabilities of all tokens of each caption behind <s>, summed. 0 of none.
-    Raises ValueError where there are not as many as captions."""
-    if len(log_probs) != len(captions):
-        raise ValueError(f"{len(log_probs)} log-probabilities, but {len(captions)} captions")
-    bits = -sum(log_probs) / math.log(2) + DEAR * sum(caption.unsayable for caption in captions)
-    return bits / max(1, sum(caption.characters for caption in captions))
+    """`bits` of captions; arguments as of `Bits.of`."""
+    return bits([Bits.of(log_probs, captions)])
 
 
 def _length(text: str) -> int:

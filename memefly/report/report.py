@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from memefly.errors import UsageError
+from memefly.metrics.titles import TITLES
 from memefly.report import plots
 
 SUMMARY, GALLERY, HISTORY, QUARANTINE = "summary.json", "gallery.json", "history.json", "quarantine.jsonl"
@@ -28,17 +29,6 @@ _EMPTY_DATA: dict[str, Any] = {
     "cleaning": [],
     "drift": [],
 }
-_METRICS = {
-    "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
-    "constant_bleu4": "BLEU-4 of the best constant caption", "bleu4_gain": "gain over it",
-    "cider": "CIDEr-D", "others_cider": "CIDEr-D beside other pictures", "cider_gain": "gain over that",
-    "rouge_l": "ROUGE-L", "chrf": "chrF",
-    "distinct_captions": "distinct captions", "distinct_share": "share of them",
-    "distinct_1": "distinct-1", "distinct_2": "distinct-2",
-    "self_bleu4": "self-BLEU-4", "vocabulary": "words used", "length": "words a caption",
-    "valid_share": "well-formed captions", "copied_share": "copied from training",
-    "nearest_similarity": "nearness to training", "template_recall": "template recall",
-}  # fmt: skip
 
 
 def write(run: Path) -> Path:
@@ -68,7 +58,7 @@ def write(run: Path) -> Path:
         gallery=gallery,
         history=history,
         curves=plots.curves(history),
-        names=_METRICS,
+        names=TITLES,
         distinct=len({picture["caption"] for picture in shown}),
         tags={tag for picture in shown for tag in picture["tags"]},
         looks=any(picture["attention"] for picture in shown),

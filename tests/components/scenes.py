@@ -57,7 +57,7 @@ class World:
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 for i, scene in enumerate(scenes):
                     captions = [caption + odd for caption in self.captions(scene)]
-                    writer.write(_example(f"{split} {i}", captions, scene.subject + odd if grouped else ""))
+                    writer.write(example_of(f"{split} {i}", captions, scene.subject + odd if grouped else ""))
 
     def captions(self, scene: Scene) -> list[str]:
         return [scene.says(saying) for saying in range(len(SAYINGS))]
@@ -79,10 +79,13 @@ class World:
         return judge(self._examples, *models, GateConfig.model_validate(gate), folder / "judged")
 
 
-def _example(image: str, captions: list[str], group: str) -> bytes:
-    def feature(*values: str) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
+def example_of(image_id: str, captions: list[str], group: str, image: bytes | None = None) -> bytes:
+    """`image`: the picture's bytes, for a model that looks at them."""
 
-    values = {"image_id": feature(image), "image": feature(image), "captions": feature(*captions)}
-    values |= {"group": feature(group), "source": feature(f"{image}.png")}
+    def feature(*values: str | bytes) -> tf.train.Feature:
+        encoded = [v if isinstance(v, bytes) else v.encode() for v in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+    values = {"image_id": feature(image_id), "image": feature(image or image_id), "captions": feature(*captions)}
+    values |= {"group": feature(group), "source": feature(f"{image_id}.png")}
     return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()

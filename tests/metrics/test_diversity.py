@@ -52,6 +52,7 @@ def test_novelty_finds_the_nearest():
     assert found.similarity[1] == pytest.approx(1.0) and found.similarity[2] == 0.0
     assert found.score() == {
         "copied_share": 0.25,
+        "near_copied_share": 0.25,
         "nearest_similarity": pytest.approx(float(np.mean(found.similarity))),
     }
 
@@ -66,4 +67,6 @@ def test_a_copy_is_its_own_nearest():
 def test_what_cannot_be():
     with pytest.raises(ValueError, match="needs the captions of training"):
         novelty(cut("a"), [])
-    assert novelty([], cut("a")).score() == {"copied_share": 0.0, "nearest_similarity": 0.0}
+    assert novelty([], cut("a")).score() == dict.fromkeys(
+        ("copied_share", "near_copied_share", "nearest_similarity"), 0.0
+    )

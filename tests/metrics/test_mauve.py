@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from memefly.metrics import mauve as module
-from memefly.metrics.mauve import frechet, mauve
+from memefly.metrics.mauve import distances, frechet, mauve
 
 
 def cloud(n: int, shift: float = 0.0, scale: float = 1.0, seed: int = 0, size: int = 6) -> np.ndarray:
@@ -44,3 +44,26 @@ def test_what_is_refused():
         mauve(cloud(19), cloud(20))
     with pytest.raises(ValueError, match="two points at least in both, got 1 and 20"):
         frechet(cloud(1), cloud(20))
+
+
+def test_distances_have_people_against_people_as_their_floor():
+    """Bags of words as points: what people say, what people say of others, and one sentence."""
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(12)]
+    written = [[" ".join(rng.choice(words, 6)) for _ in range(60)] for _ in range(6)]
+    spoken: list[str] = []
+
+    def embed(captions):
+        spoken.extend(captions)
+        return np.array([[c.split().count(word) for word in words] for c in captions], np.float32)
+
+    like_people = [" ".join(rng.choice(words, 6)) for _ in range(6 * 20)]
+    found = distances(like_people, written, embed)
+    assert len(spoken) == 3 * 120 and len(set(spoken[120:240]) & set(spoken[240:])) < 3, "two parts of people's"
+    assert found["frechet"] == pytest.approx(found["people_frechet"], rel=0.3)
+    assert found["frechet_ratio"] == found["frechet"] / found["people_frechet"]
+    assert found["mauve"] == pytest.approx(found["people_mauve"], abs=0.15)
+    one = distances([" ".join(["w1"] * 6)] * 120, written, embed)
+    assert one["frechet"] > 10 * found["frechet"] and one["mauve"] < 0.1
+    assert one["people_frechet"] == found["people_frechet"]
+    assert distances(like_people[:5], written[:1], embed) == {}, "too few to tell"
