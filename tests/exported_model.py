@@ -25,7 +25,14 @@ DECODING = DecodingConfig(beam=3, max_length=7)
 SAID = ["one does not simply walk", "brace yourselves the cat", "one does not walk into the office", "grumpy cat"]
 
 
-def make(folder: Path, encoder_path: Path, seed: int = 1, safety: dict | None = None, ngram: int = 0) -> Captioner:
+def make(
+    folder: Path,
+    encoder_path: Path,
+    seed: int = 1,
+    safety: dict | None = None,
+    ngram: int = 0,
+    decoding: DecodingConfig = DECODING,
+) -> Captioner:
     """`folder` gets the vocabulary. With `ngram` an n-gram model of what is `SAID` has half a say."""
     vocabulary = folder / "captions"
     vocabulary.write_text("\n".join(WORDS) + "\n")
@@ -40,7 +47,7 @@ def make(folder: Path, encoder_path: Path, seed: int = 1, safety: dict | None = 
     rng = np.random.default_rng(0)
     mean, std = rng.uniform(0, 0.1, 32).astype(np.float32), rng.uniform(0.05, 0.2, 32).astype(np.float32)
     blocked = blocked_by(safety, text.Vocabulary(WORDS))
-    return Captioner(encoder.graph, Standardizer(mean, std), network, vocabulary, DECODING, blocked)
+    return Captioner(encoder.graph, Standardizer(mean, std), network, vocabulary, decoding, blocked)
 
 
 def write(captioner: Captioner, folder: Path, safety: dict | None = None) -> Path:

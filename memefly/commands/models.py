@@ -13,7 +13,6 @@ from memefly import textfile
 from memefly.commands.parser import Command, add_model, add_root, finite, positive
 from memefly.errors import PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
-from memefly.metrics.titles import TITLES
 from memefly.quiet import import_tensorflow
 
 
@@ -150,6 +149,7 @@ def _evaluate(arguments) -> int:
     from memefly.cleaning import Cleaning
     from memefly.datasets.splits import Splitting
     from memefly.metrics import ptb, sentences
+    from memefly.metrics.titles import TITLES
     from memefly.safety import SafetyConfig
 
     if arguments.distances:

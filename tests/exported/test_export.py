@@ -74,6 +74,22 @@ def test_signatures_answer_as_documented(exported, pictures):
     np.testing.assert_array_equal(evaluated["caption"], served["caption"])
 
 
+def test_the_gate_is_given_as_many_captions_as_it_judges(small_encoder, pictures, tmp_path):
+    """Each with a seed of its own, from the configured one on, as `decode` draws them."""
+    decoding = DECODING.model_copy(update={"temperature": 1.5, "seed": 5, "judged": 4})
+    signatures = exported_model.make(tmp_path, small_encoder, decoding=decoding).signatures()
+    batch = tf.constant([*pictures[:6], b"no picture"])
+    found = signatures["evaluate"](batch)
+    knobs = [tf.constant([getattr(decoding, name)], kind) for name, kind in KNOBS.items()]
+    place = list(KNOBS).index("seed")
+    for i in range(4):
+        knobs[place] = tf.constant([5 + i])
+        np.testing.assert_array_equal(found["drawn"][:, i], signatures["decode"](batch, *knobs)["caption"])
+    np.testing.assert_array_equal(found["caption"], found["drawn"][:, 0])
+    assert found["drawn"].shape == (7, 4) and set(found["drawn"].numpy()[6]) == {b""}
+    assert len(set(found["drawn"].numpy()[0])) > 1
+
+
 def test_knobs_through_the_signature(captioner, exported, pictures):
     loaded = tf.saved_model.load(str(exported)).signatures["decode"]
     batch = tf.constant(pictures[:4])

@@ -29,6 +29,7 @@ def test_overrides_win_over_files_and_files_over_presets(tmp_path):
         (["decoding.max_length=99"], "lower the one or raise the other"),
         (["training.flip=0.5"], "set encoder.flip=true"),
         (["decoding.candidates=8", "decoding.mmi=0.3"], r"training\.without_picture is 0.*set it to 0\.1"),
+        (["decoding.judged=20"], r"judged is 20, but with a temperature of 0"),
         (["epochs"], r"section\.key=value"),
         (["data.splits={train: -1}"], r"data\.splits\.train: .*greater than 0"),
         (["training.learning_rate=.inf"], r"training\.learning_rate: .*finite.*got inf"),
@@ -85,6 +86,18 @@ def test_rules_of_slices_too():
     assert config.load(None, rules).gate.slices["group"].floors == {"bleu4": 0.1}
     with pytest.raises(ConfigError, match=r"gate\.slices\.group\.floor is no key; known are floors, regressions"):
         config.load(None, ["gate.slices.group.floor.bleu4=0.1"])
+
+
+def test_fewer_bits_are_better_so_they_have_no_floor_on_slices():
+    assert config.load(None, ["gate.slices.group.regressions.bits_a_character=0.1"]).gate.slices["group"].regressions
+    with pytest.raises(ConfigError, match=r"gate\.slices\.group\.floors\.bits_a_character"):
+        config.load(None, ["gate.slices.group.floors.bits_a_character=1"])
+
+
+def test_distances_need_their_encoder(monkeypatch):
+    monkeypatch.setattr(config.sentences, "PACKAGE", "not_installed_anywhere")
+    with pytest.raises(ConfigError, match=r"gate: frechet_ratio need a sentence encoder.*memefly\[sentences\]"):
+        config.load(None, ["gate.ceilings.frechet_ratio=2"])
 
 
 @pytest.mark.parametrize("given", ["gate.floors=null", "gate.floors=3"])
