@@ -1,132 +1,147 @@
-"""Quality of meme captions: perplexity by template, whether the template shows, variety and copying.
+"""Captions of memes beside people's, and what else could foresee or say them.
 
-    memefly run --data data/memes --root root --config memes
-    python -m benchmarks.memes --data data/memes --model root/serving/captioner --captions 20
+    memefly run --data data/imgflip --root root --config memes
+    python -m benchmarks.memes --data data/imgflip --model root/serving/captioner [--beside other/serving/captioner]
 
-The captions of a template are different jokes, so agreement with any one of them says little. Measured instead:
+On the eval split, with the groups that the model's run held out (new templates), `--draws` captions of each template:
 
-- perplexity of held-back captions (the eval split) given their template's picture, by template;
-- template recall: the share of generated captions whose template a bag-of-words classifier (multinomial naive Bayes
-  over the training captions) recovers, beside its recall of captions that people wrote, which is the ceiling;
-- distinct-1 and distinct-2 (Li et al., arXiv 1510.03055): different words and pairs of words over all of them;
-- the share of generated captions that are training captions, word for word.
+- bits a character of what people wrote, on templates that were learnt from and on new ones
+  (`memefly.metrics.information`); peers: a word 5-gram model of each template, interpolated with one of all
+  (`benchmarks.word_ngrams`), its share fitted on val;
+- what is said (`memefly.metrics.learnt`, and where the extra `sentences` is installed, `memefly.metrics.mauve`); peers:
+  captions that people wrote on the nearest training template, by the mean of the model's own features, and people's of
+  the same template, which were held back.
 
-Beam search gives each template its best captions, sampling as many seeded ones.
+The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
-import math
-import statistics
+import random
+import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from memefly import images, provenance, text
-from memefly.datasets import records
-from memefly.metrics import diversity
-from memefly.metrics.templates import TemplateClassifier, template_recall
+from benchmarks.word_ngrams import WordNgrams
+from memefly import evaluation, images, provenance
+from memefly.cleaning import Cleaning
+from memefly.datasets.splits import Splitting
+from memefly.exported.manifest import newest_version, read_manifest
+from memefly.exported.saved_model import ExportedModel
+from memefly.metrics import sentences
+from memefly.metrics.information import WHOLE, Bits, bits, characters
+from memefly.metrics.learnt import Saying, as_many
+from memefly.metrics.mauve import distances
+
+COLUMNS = (
+    *("bits_known_groups", "bits_new_groups", "bits_unseen", "frechet_ratio", "mauve", "repetition", "copied_share"),
+    *("near_copied_share", "spliced_share", "boxes_share", "template_recall", "ngram_bits", "distinct_share"),
+)
 
 
-def read(data: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, list[str]]]:
-    """By template: its picture's path, its training captions (with val's, which models have seen) and its eval's."""
-    pictures, trained, held = {}, defaultdict(list), defaultdict(list)
-    for line in records.read_lines(data):
-        record = records.parse(line)
-        pictures.setdefault(record.group, record.image)
-        (held if record.split == "eval" else trained)[record.group] += map(text.normalize, record.captions)
-    return pictures, trained, held
+def said_by(
+    examples: evaluation.Examples, said: Sequence[Sequence[Saying]], embed: Callable[[Sequence[str]], np.ndarray] | None
+) -> dict[str, float]:
+    """What `memefly evaluate` tells of captions, where no model says them."""
+    people, words = examples.people(), [caption.words for captions in said for caption in captions]
+    found = examples.learnt.score(said, people) | {"distinct_share": len(set(words)) / len(words)}
+    if embed:
+        written = [[" ".join(caption.words) for caption in captions] for captions in people]
+        found |= distances([" ".join(caption) for caption in words], written, embed)
+    return found
 
 
-def perplexities(folder: Path, features: np.ndarray, captions: list[list[str]]) -> list[float]:
-    """exp of the mean negative log-probability of a token, </s> counted, <unk> scored as a token; one a template."""
-    import tensorflow as tf
+def nearest(
+    examples: evaluation.Examples, training: dict[str, np.ndarray], features: np.ndarray, draws: int, seed: int
+):
+    """Captions of the training template that looks most alike, of every picture of eval; not of the same one."""
+    drawer, found = random.Random(seed), []
+    for group, mean in zip(examples.groups, features):
+        others = [name for name in training if name != group]
+        alike = max(others, key=lambda name: float(training[name] @ mean))
+        captions = examples.learnt.by_group[alike]
+        found.append([c._replace(group=group) for c in drawer.sample(captions, min(draws, len(captions)))])
+    return found
 
-    from memefly.exported.parts import load_parts
 
-    parts = load_parts(folder)
-    results = []
-    for picture, texts in zip(features, captions):
-        ids = [parts.vocabulary.encode(t) for t in texts]
-        longest = max(map(len, ids))
-        tokens = tf.constant([[row + [text.PAD_ID] * (longest - len(row)) for row in ids]])  # (1, C, T)
-        logits, _ = parts.network.teacher_forced(parts.standardizer(picture[np.newaxis]), tokens)  # (R, V)
-        targets = np.concatenate([row[1:] for row in ids])
-        log_probs = tf.nn.log_softmax(logits).numpy()[np.arange(len(targets)), targets]
-        results.append(math.exp(-float(log_probs.mean())))
-    return results
+def unit_means(model: ExportedModel, pictures: Sequence[bytes]) -> np.ndarray:
+    """float32 (pictures, D), of length 1."""
+    means = model.features(pictures).astype(np.float32).mean(axis=(1, 2))
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def word_ngrams(data: Path, splitting: Splitting, cleaning: Cleaning) -> dict[str, float]:
+    captions: dict[str, dict[str, list[list[str]]]] = {s: defaultdict(list) for s in ("train", "val", "eval")}
+    written: dict[str, list[str]] = defaultdict(list)
+    for split, record in splitting.of(data, captions):
+        kept = [caption for caption in (cleaning.clean(c).caption for c in record.captions) if caption]
+        captions[split][record.group] += [WHOLE.cut(caption) for caption in kept]
+        if split == "eval":
+            written[record.group] += kept
+    peer = WordNgrams(captions["train"], captions["val"])
+    found: dict[bool, list[Bits]] = {True: [], False: []}
+    for group, texts in written.items():
+        known = group in captions["train"]
+        needed = sum(peer.bits(words, group if known else None) for words in captions["eval"][group])
+        found[known].append(Bits(needed, sum(map(characters, texts))))
+    return {"bits_known_groups": bits(found[True]), "bits_new_groups": bits(found[False])}
+
+
+def row(name: str, figures: dict[str, float]) -> str:
+    return " | ".join([f"| {name}", *(f"{figures[c]:.3f}" if c in figures else "" for c in COLUMNS)]) + " |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="a canonical data set of templates")
     parser.add_argument("--model", required=True, type=Path)
-    parser.add_argument("--captions", type=int, default=20, help="captions drawn of a template; beam search gives 5")
-    parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--top-p", type=float, default=0.9)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--beside", type=Path, action="append", default=[], help="another model; may be repeated")
+    parser.add_argument("--draws", type=int, default=20, help="captions of each template")
+    parser.add_argument("--seed", type=int, default=0, help="of the peers' captions; models draw with 0, 1, 2 …")
+    parser.add_argument("--decode", action="append", default=[], metavar="KNOB=VALUE", help="of the model, as it draws")
+    parser.add_argument("--no-peers", action="store_true")
     arguments = parser.parse_args()
 
-    from memefly.exported import loading
+    folder = newest_version(arguments.model)
+    config = read_manifest(folder)["config"]
+    splitting, cleaning = Splitting.of_model(config), Cleaning.model_validate(config.get("cleaning") or [])
+    examples = evaluation.read(arguments.data, "eval", splitting, cleaning=cleaning)
+    embed = sentences.embed if importlib.util.find_spec(sentences.PACKAGE) else None
+    knobs = {name: float(value) for name, value in (one.split("=") for one in arguments.decode)}
+    print(" | ".join(["|", *COLUMNS]) + " |", "|---" * (len(COLUMNS) + 1) + "|", sep="\n")
+    rows: dict[str, dict[str, float]] = {}
 
-    pictures, trained, held = read(arguments.data)
-    templates = sorted(t for t in pictures if trained[t] and held[t])
-    if len(templates) < 2:
-        parser.error(f"{arguments.data} has fewer than two templates with captions in train and in eval")
-    model = loading.load(arguments.model)
-    data = [images.read(arguments.data / pictures[t]).data for t in templates]
+    def tell(name: str, figures: dict[str, float], started: float) -> None:
+        rows[name] = figures | {"seconds": round(time.monotonic() - started, 1)}
+        print(row(name, figures), flush=True)
 
-    classifier = TemplateClassifier({t: [c.split() for c in trained[t]] for t in templates})
-    seen = {c for captions in trained.values() for c in captions}
-
-    def judge(captions: dict[str, list[str]]) -> dict[str, float]:
-        everything = [(t, c) for t in templates for c in captions[t]]
-        said = [c.split() for _, c in everything]
-        varied = diversity(said)
-        return {
-            "captions": len(said),
-            "template_recall": template_recall(classifier, said, [t for t, _ in everything]),
-            "distinct_1": varied["distinct_1"],
-            "distinct_2": varied["distinct_2"],
-            "distinct_captions": varied["distinct_share"],
-            "copied_share": float(np.mean([c in seen for _, c in everything])),
-        }
-
-    def caption(**knobs) -> dict[str, list[str]]:
-        return {t: [c.text for c in row] for t, row in zip(templates, model.caption(data, **knobs))}
-
-    beam = caption(beam=5)
-    sampling = {"beam": arguments.captions, "temperature": arguments.temperature, "top_p": arguments.top_p}
-    sampled = caption(**sampling, seed=arguments.seed)
-    rows = {"people (held back)": judge(held), "beam 5": judge(beam), "sampling": judge(sampled)}
-    by_template = perplexities(model.folder, model.features(data), [held[t] for t in templates])
-
-    for t in templates[:5]:
-        print(f"{t}: {beam[t][0]} | {sampled[t][0]}")
-    for what, figures in rows.items():
-        print(f"{what:<20}" + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-    ours, ceiling = rows["sampling"]["template_recall"], rows["people (held back)"]["template_recall"]
-    print(
-        json.dumps(
-            {
-                "name": "memes",
-                "ratio": round(ours / ceiling, 3),
-                "ours": round(ours, 4),
-                "peer": round(ceiling, 4),
-                "unit": "template recall (the peer: captions that people wrote)",
-                "shapes": f"{len(templates)} templates, {len(seen)} training captions",
-                "commit": provenance.git_commit(),
-                "knobs": {**sampling, "seed": arguments.seed},
-                "perplexity_median": round(statistics.median(by_template), 1),
-                "perplexity_best": round(min(by_template), 1),
-                "perplexity_worst": round(max(by_template), 1),
-                **{what: {k: round(v, 4) for k, v in figures.items()} for what, figures in rows.items()},
-            }
-        )
-    )
+    for i, path in enumerate([folder, *arguments.beside]):
+        started = time.monotonic()
+        mine = knobs if i == 0 else {}
+        found = evaluation.evaluate(path, examples, draws=arguments.draws, embed=embed, **mine)
+        tell(str(path), found.metrics, started)
+    if not arguments.no_peers:
+        started = time.monotonic()
+        tell("word 5-grams", word_ngrams(arguments.data, splitting, cleaning), started)
+        model = ExportedModel(folder)
+        training: dict[str, bytes] = {}
+        for _, record in splitting.of(arguments.data, ("train",)):
+            training.setdefault(record.group, images.read(arguments.data / record.image).data)
+        means = dict(zip(training, unit_means(model, list(training.values()))))
+        started = time.monotonic()
+        said = nearest(examples, means, unit_means(model, examples.pictures), arguments.draws, arguments.seed)
+        tell("captions of the nearest template", said_by(examples, said, embed), started)
+        drawn = [captions[:1] * arguments.draws for captions in examples.people()]
+        people = as_many(examples.people(), drawn, arguments.seed + 1)
+        tell("people", said_by(examples, people, embed), time.monotonic())
+    knobs = {"draws": arguments.draws, "seed": arguments.seed, **knobs}
+    print(json.dumps({"name": "memes", "commit": provenance.git_commit(), "knobs": knobs, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from memefly.text import UNKNOWN_ID, Vocabulary
 
 DEAR = 6.0  # bits of a character that a model cannot say
 _BETWEEN_BOXES = " | "
-_ALL = Spelling(breaks=True, punctuation="keep", emoji="keep")
+WHOLE = Spelling(breaks=True, punctuation="keep", emoji="keep")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Written:
     @classmethod
     def of(cls, caption: str, vocabulary: Vocabulary, spelling: Spelling) -> Written:
         ids = vocabulary.encode(caption, None, spelling)
-        counted = _length(spell(_ALL.cut(caption)))
+        counted = characters(caption)
         said = [vocabulary.words[i] for i in ids[1:-1] if i != UNKNOWN_ID]
         sayable = spell(said)
         return cls(counted, max(0, counted - _length(sayable)), ids)
@@ -64,6 +64,11 @@ def bits(captions: Sequence[Bits]) -> float:
 def bits_a_character(log_probs: Sequence[float], captions: Sequence[Written]) -> float:
     """`bits` of captions; arguments as of `Bits.of`."""
     return bits([Bits.of(log_probs, captions)])
+
+
+def characters(caption: str) -> int:
+    """How many are counted of a caption, its end among them."""
+    return _length(spell(WHOLE.cut(caption)))
 
 
 def _length(text: str) -> int:
