@@ -243,14 +243,16 @@ def decode(
     scores = log_probs / _norm(lengths, knobs.column("length_penalty"))
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     if knobs.on("candidates"):
-        order = _of_candidates(network, features, tokens, log_probs, lengths, order, knobs)
+        order = _of_candidates(network, features, tokens, log_probs, lengths, order, knobs, break_id)
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in (tokens, scores))
     if knobs.on("candidates"):  # those of another picture's beam are none of this one's
         scores = tf.where(tf.range(tf.shape(scores)[1]) < knobs.column("beam"), scores, NEVER)
     return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
 
 
-def _of_candidates(network, features, tokens, log_probs, lengths, order, knobs: _Knobs) -> tf.Tensor:
+def _of_candidates(
+    network, features, tokens, log_probs, lengths, order, knobs: _Knobs, break_id: int | None
+) -> tf.Tensor:
     """Those that are told, int32 (B, beam): chosen where there are candidates, as `order` (B, K) has it elsewhere."""
     chooses = knobs.column("candidates") > 0  # (B, 1) or ()
 
@@ -265,7 +267,7 @@ def _of_candidates(network, features, tokens, log_probs, lengths, order, knobs: 
         weights = {name: knobs.column(name) for name in ("mmi", "repetition", "difference")}
         norm = _norm(lengths, knobs.column("length_penalty"))
         size = network.vocabulary_size
-        best = reranking.best(log_probs, unseen, tokens, norm, vocabulary_size=size, **weights)
+        best = reranking.best(log_probs, unseen, tokens, norm, vocabulary_size=size, break_id=break_id, **weights)
         return tf.where(chooses, best, order)
 
     told = tf.cond(tf.reduce_any(chooses), chosen, lambda: order)

@@ -6,7 +6,9 @@ A candidate's rank is its log-probability given the picture less a share `mmi` o
 length: maximum mutual information with an anti-language model (Li et al., arXiv 1510.03055), against what could be said
 of anything. `repetition` is what it costs to say each pair of tokens twice. They are taken one by one, each time the
 best, less `difference` times the share of its tokens that one taken before has too: maximal marginal relevance
-(Carbonell and Goldstein, SIGIR 1998). The same caption comes twice only where there is no other.
+(Carbonell and Goldstein, SIGIR 1998). The same caption comes twice only where there is no other. So do captions whose
+number of text boxes fewer than a quarter of the candidates have: what the template has is what most of them agree on
+(self-consistency, Wang et al., arXiv 2203.11171).
 
 Shapes: B pictures, K candidates, T tokens, V words.
 """
@@ -18,7 +20,10 @@ import tensorflow as tf
 from memefly.networks import Network
 from memefly.text import END_ID, PAD_ID, START_ID
 
+NOTHING = -1e6  # log-probabilities below it are of places that hold no candidate
 _SAME = 1e6  # what a caption costs that was taken already
+_ODD = 1e4  # and one of so many boxes as fewer of the candidates have than
+_AGREE = 0.25
 
 
 def without_picture(network: Network, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
@@ -44,14 +49,18 @@ def best(
     mmi: tf.Tensor,
     repetition: tf.Tensor,
     difference: tf.Tensor,
+    break_id: int | None = None,
 ) -> tf.Tensor:
     """All candidates in the order in which they are taken, int32 (B, K).
 
     `log_probs` float32 (B, K), far below -1e6 where there is no candidate; `unseen` float32 (B, K), the same without
-    the picture; `tokens` int32 (B, K, T); `norm` float32 (B, K); the weights float32 () or (B, 1).
+    the picture; `tokens` int32 (B, K, T); `norm` float32 (B, K); the weights float32 () or (B, 1); `break_id`: what
+    stands between two text boxes, where captions have several.
     """
     K = tf.shape(log_probs)[1]
     ranks = (log_probs - mmi * unseen) / norm - repetition * repeated(tokens)
+    if break_id is not None:
+        ranks -= _ODD * tf.cast(odd_boxes(tokens, log_probs > NOTHING, break_id), tf.float32)
     alike = overlap(tokens, vocabulary_size)  # (B, K, K)
     alike = difference[..., tf.newaxis] * alike + _SAME * tf.cast(_same(tokens), tf.float32)
     nothing = tf.zeros_like(ranks)
@@ -92,6 +101,14 @@ def overlap(tokens: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
     size = tf.reduce_sum(there, axis=2)
     either = tf.expand_dims(size, 2) + tf.expand_dims(size, 1) - both
     return both / tf.maximum(either, 1.0)
+
+
+def odd_boxes(tokens: tf.Tensor, there: tf.Tensor, break_id: int) -> tf.Tensor:
+    """Whether few others have as many boxes: int32 (B, K, T), and bool (B, K) where a candidate is, to bool (B, K)."""
+    boxes = tf.reduce_sum(tf.cast(tf.equal(tokens, break_id), tf.int32), axis=2)  # (B, K), less one
+    agree = tf.cast(_equal_pairs(boxes, 1) & there[:, tf.newaxis], tf.float32)  # (B, K, K)
+    all_of_them = tf.reduce_sum(tf.cast(there, tf.float32), axis=1, keepdims=True)
+    return tf.reduce_sum(agree, axis=2) < _AGREE * all_of_them
 
 
 def _same(tokens: tf.Tensor) -> tf.Tensor:

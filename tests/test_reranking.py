@@ -158,3 +158,22 @@ def test_what_cannot_be():
         DecodingConfig(beam=3, groups=3, candidates=8)
     with pytest.raises(ValueError, match="mmi"):
         DecodingConfig(mmi=-0.1)
+
+
+def test_the_boxes_that_most_candidates_have_are_told():
+    """Of eight, the likeliest has three boxes, as no other has; two have one box, which is not odd."""
+    break_id, end = 5, END_ID
+    two, one = ([[7 + i, 5, 8, end, 0, 0] for i in range(5)], [[9, i, end, 0, 0, 0] for i in (7, 8)])
+    rows = [[7, 5, 8, 5, 9, end], *two, *one]
+    tokens = tf.constant([rows], tf.int32)
+    there = tf.ones([1, 8], tf.bool)
+    assert reranking.odd_boxes(tokens, there, break_id).numpy().tolist() == [[True] + 7 * [False]]
+    # Where the others hold nothing, two of one kind are what most agree on, and the third is not odd either.
+    few = tf.constant([[True, True, True] + 5 * [False]])
+    assert not reranking.odd_boxes(tokens, few, break_id).numpy()[0, :3].any()
+    log_probs = tf.constant([[-1.0, -3, -4, -5, -6, -7, -2, -8]])
+    knobs = {"vocabulary_size": 20, **dict.fromkeys(("mmi", "repetition", "difference"), tf.constant(0.0))}
+    nothing, norm = tf.zeros([1, 8]), tf.ones([1, 8])
+    assert reranking.best(log_probs, nothing, tokens, norm, **knobs).numpy()[0, 0] == 0
+    order = reranking.best(log_probs, nothing, tokens, norm, break_id=break_id, **knobs).numpy()[0]
+    assert order.tolist() == [6, 1, 2, 3, 4, 5, 7, 0], "it comes last, and is there"
