@@ -7,7 +7,7 @@ length: maximum mutual information with an anti-language model (Li et al., arXiv
 of anything. `repetition` is what it costs to say each pair of tokens twice. They are taken one by one, each time the
 best, less `difference` times the share of its tokens that one taken before has too: maximal marginal relevance
 (Carbonell and Goldstein, SIGIR 1998). The same caption comes twice only where there is no other. So do captions whose
-number of text boxes fewer than a quarter of the candidates have: what the template has is what most of them agree on
+number of text boxes fewer than three tenths of the candidates have: what the template has is what most of them agree on
 (self-consistency, Wang et al., arXiv 2203.11171).
 
 Shapes: B pictures, K candidates, T tokens, V words.
@@ -23,7 +23,7 @@ from memefly.text import END_ID, PAD_ID, START_ID
 NOTHING = -1e6  # log-probabilities below it are of places that hold no candidate
 _SAME = 1e6  # what a caption costs that was taken already
 _ODD = 1e4  # and one of so many boxes as fewer of the candidates have than
-_AGREE = 0.25
+_AGREE = 0.3  # three of eight; one of three
 
 
 def without_picture(network: Network, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:

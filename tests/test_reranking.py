@@ -161,9 +161,9 @@ def test_what_cannot_be():
 
 
 def test_the_boxes_that_most_candidates_have_are_told():
-    """Of eight, the likeliest has three boxes, as no other has; two have one box, which is not odd."""
+    """Of eight, the likeliest has three boxes, as no other has; three have one box, which is not odd."""
     break_id, end = 5, END_ID
-    two, one = ([[7 + i, 5, 8, end, 0, 0] for i in range(5)], [[9, i, end, 0, 0, 0] for i in (7, 8)])
+    two, one = ([[7 + i, 5, 8, end, 0, 0] for i in range(4)], [[9, i, end, 0, 0, 0] for i in (7, 8, 9)])
     rows = [[7, 5, 8, 5, 9, end], *two, *one]
     tokens = tf.constant([rows], tf.int32)
     there = tf.ones([1, 8], tf.bool)
