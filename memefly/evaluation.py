@@ -4,17 +4,17 @@
     >>> result = evaluate("root/serving/captioner", examples)
     >>> result.metrics["bleu4"], result.intervals["bleu4"]
 
-Captions are those of the model's own search, the best of each picture; references are all captions that people wrote of
-it. How likely the model takes these is told in bits a character (`memefly.metrics.information`), with the picture and
-without one, of exported SavedModels. Novelty is against the captions of train and val, which the model may have seen.
-Template recall is told where the pictures are of groups that have captions there too, as memes are.
+Captions are those of the model's own search, the best of each picture, or several that it draws; references are all
+captions that people wrote of it. How likely the model takes these is told in bits a character
+(`memefly.metrics.information`), with the picture and without one, of exported SavedModels. What it may have learnt are
+the captions of train and val. `memefly.metrics.judgement` says what is told of what.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,22 +27,12 @@ from memefly.errors import DataError, PictureError
 from memefly.exported import loading
 from memefly.exported.likelihood import Foresight
 from memefly.exported.saved_model import ExportedModel
-from memefly.metrics import (
-    Corpus,
-    Difference,
-    Interval,
-    best_constant_caption,
-    cider_of_others,
-    diversity,
-    self_bleu,
-    valid_share,
-)
+from memefly.metrics import Corpus, Difference, Interval
 from memefly.metrics import compare as compare_corpora
 from memefly.metrics import intervals as intervals_of
-from memefly.metrics.cider import CiderScorer
-from memefly.metrics.information import Bits, bits
+from memefly.metrics.information import Foreseen
+from memefly.metrics.judgement import judge
 from memefly.metrics.learnt import Learnt, Saying
-from memefly.metrics.mauve import distances
 
 log = logging.getLogger("memefly.evaluation")
 
@@ -129,52 +119,29 @@ def evaluate(
     foresight = Foresight(loaded) if isinstance(loaded, ExportedModel) else None
     many = len(examples.pictures)
     said: list[str] = []
-    shown, unseen = [], []
+    foreseen: list[Foreseen] = []
     for seed in range(draws):
         drawn = {"seed": seed} if draws > 1 else {}
         for start in range(0, many, BATCH):
             batch = examples.pictures[start : start + BATCH]
             said += [row[0].text if row else "" for row in loaded.caption(batch, **drawn, **knobs)]
             if foresight and not seed:
-                for both in foresight.of(batch, examples.written[start : start + BATCH]):
-                    shown.append(both.shown)
-                    unseen.append(both.unseen)
+                foreseen += foresight.of(batch, examples.written[start : start + BATCH])
             on_captioned(len(batch))
-    hypotheses = [list(cut(caption)) for caption in said]
-    # What depends on a caption's own references is told of the first of each picture.
-    scorer = CiderScorer(examples.references)
-    corpus = Corpus.of(examples.references, hypotheses[:many], scorer, shown or None)
-    constant, constant_bleu4 = best_constant_caption(examples.references, hypotheses[:many])
-    metrics = corpus.score()
-    metrics |= {"constant_bleu4": constant_bleu4, "bleu4_gain": metrics["bleu4"] - constant_bleu4}
-    metrics["others_cider"] = cider_of_others(examples.references, hypotheses[:many], scorer=scorer)
-    metrics["cider_gain"] = metrics["cider"] - metrics["others_cider"]
-    metrics |= diversity(hypotheses)
-    metrics |= {"self_bleu4": self_bleu(hypotheses), "valid_share": valid_share(hypotheses)}
-    people = examples.people(cut)
     of_pictures = [
         [Saying.of(caption, group, cut) for caption in said[i::many]] for i, group in enumerate(examples.groups)
     ]
-    metrics |= examples.learnt.score(of_pictures, people)
-    if shown:
-        metrics["bits_unseen"] = bits(unseen)
-        metrics |= dict(_by_novelty(shown, examples))
-    if embed:
-        metrics |= distances([" ".join(words) for words in hypotheses], _joined(examples.references), embed)
-    version = str(loaded.manifest.get("version", loaded.folder.name))
-    return Evaluation(str(loaded.folder), version, len(said), metrics, intervals_of(corpus), constant, said, corpus)
-
-
-def _joined(references: Sequence[Sequence[Sequence[str]]]) -> list[list[str]]:
-    return [[" ".join(words) for words in captions] for captions in references]
-
-
-def _by_novelty(shown: Sequence[Bits], examples: Examples) -> Iterator[tuple[str, float]]:
-    """Of groups that were learnt from and of those that are new, where there are both."""
-    known = [group in examples.learnt.by_group for group in examples.groups]
-    if any(known) and not all(known):
-        for name, wanted in (("bits_known_groups", True), ("bits_new_groups", False)):
-            yield name, bits([one for one, is_known in zip(shown, known) if is_known == wanted])
+    judgement = judge(examples.people(cut), of_pictures, examples.learnt, foreseen or None, embed)
+    return Evaluation(
+        str(loaded.folder),
+        str(loaded.manifest.get("version", loaded.folder.name)),
+        many,
+        judgement.metrics,
+        intervals_of(judgement.corpus),
+        judgement.constant_caption,
+        said,
+        judgement.corpus,
+    )
 
 
 def compare(ours: Evaluation, theirs: Evaluation) -> dict[str, Difference]:

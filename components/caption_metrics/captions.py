@@ -51,21 +51,11 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.caption_metrics import training as training_captions
 from components.caption_metrics.names import CHANGE, INTERVAL, JUDGED, LOWER_IS_BETTER, PLAIN, SCORES
-from memefly.metrics import (
-    Corpus,
-    best_constant_caption,
-    cider_of_others,
-    compare,
-    diversity,
-    intervals,
-    self_bleu,
-    sentences,
-    valid_share,
-)
+from memefly.metrics import Corpus, compare, intervals, sentences
 from memefly.metrics.cider import CiderScorer
-from memefly.metrics.information import Bits, bits
-from memefly.metrics.learnt import Saying
-from memefly.metrics.mauve import distances
+from memefly.metrics.information import Bits, Foreseen
+from memefly.metrics.judgement import judge
+from memefly.metrics.learnt import Learnt, Saying
 
 NAME = "caption_metrics"
 SURE = 0.999
@@ -78,8 +68,8 @@ class _Picture(NamedTuple):
     references: tuple[Saying, ...]
     said: tuple[Saying, ...]
     live: tuple[Saying, ...]  # what the live model said, () where there is none
-    foreseen: tuple[Bits, ...]  # by the candidate, with the picture and without, where that was asked and it can tell
-    live_foreseen: tuple[Bits, ...]
+    foreseen: Foreseen | None  # by the candidate, where that was asked and it can tell
+    live_foreseen: Foreseen | None
 
 
 class CaptionMetrics(metric_types.Metric):
@@ -199,26 +189,13 @@ class _Combiner(beam.CombineFn):
         return {key: float(values.get(name, math.nan)) for name, key in self._keys.items()}
 
     def _judge(self, pictures: list[_Picture]) -> dict[str, float]:
-        people, sayings, lives, foreseen, live_foreseen = map(list, zip(*pictures))
-        references = [[caption.words for caption in captions] for captions in people]
-        first = [captions[0].words for captions in sayings]
-        said = [caption.words for captions in sayings for caption in captions]
-        scorer, many = CiderScorer(references), len(pictures)
-        corpus = Corpus.of(references, first, scorer, _shown(foreseen))
-        values = {"pictures": many, "captions": len(said), **corpus.score(), **diversity(said)}
-        values["self_bleu4"], values["valid_share"] = self_bleu(said), valid_share(said)
-        values["constant_bleu4"] = best_constant_caption(references, first)[1]
-        values["bleu4_gain"] = values["bleu4"] - values["constant_bleu4"]
-        values["others_cider"] = cider_of_others(references, first, scorer=scorer)
-        values["cider_gain"] = values["cider"] - values["others_cider"]
-        if self._training:
-            values |= training_captions.read(self._training).score(sayings, people)
-        if all(foreseen):
-            values["bits_unseen"] = bits([unseen for _, unseen in foreseen])
-            values["looking_gain"] = values["bits_unseen"] - values["bits_a_character"]
-        if self._distances:
-            written = [[" ".join(words) for words in captions] for captions in references]
-            values |= distances([" ".join(words) for words in said], written, sentences.embed)
+        people, said, live_said, foreseen, live_foreseen = map(list, zip(*pictures))
+        references, many = [[caption.words for caption in captions] for captions in people], len(pictures)
+        scorer = CiderScorer(references)
+        learnt = training_captions.read(self._training) if self._training else Learnt(())
+        embed = sentences.embed if self._distances else None
+        judgement = judge(people, said, learnt, _all(foreseen), embed, scorer)
+        corpus, values = judgement.corpus, dict(judgement.metrics)
         enough = many >= max(2, self._min_pictures)
         values |= {f"{score}_upper": math.inf for score in SCORES}  # of what is too small to tell
         values |= {f"{score}_sure_regression": 0.0 for score in SCORES}
@@ -231,9 +208,13 @@ class _Combiner(beam.CombineFn):
             values |= {f"{score}_upper": interval.high for score, interval in intervals(corpus, level=SURE).items()}
         if self._live is None:
             return values
-        live = Corpus.of(references, [captions[0].words for captions in lives], scorer, _shown(live_foreseen))
-        sure = compare(corpus, live, level=SURE)
-        for score, change in compare(corpus, live).items():
+        lives = _all(live_foreseen)
+        lives_bits = [both.shown for both in lives] if lives else None
+        live = Corpus.of(references, [captions[0].words for captions in live_said], scorer, lives_bits)
+        changes, sure = compare(corpus, live), compare(corpus, live, level=SURE)
+        # What the live model cannot tell is compared with nothing, and no rule on it holds.
+        values |= {f"{score}_{rule}": math.nan for score in corpus.score().keys() - changes.keys() for rule in JUDGED}
+        for score, change in changes.items():
             parts = (change.value, change.low, change.high, change.p, sure[score].low, sure[score].high)
             values |= {f"{score}_{part}": value for part, value in zip(CHANGE, parts)}
             better, worse = change.low > 0, change.high < 0
@@ -247,15 +228,16 @@ class _Combiner(beam.CombineFn):
         return values
 
 
-def _foreseen(feature: np.ndarray | None) -> tuple[Bits, ...]:
-    """With the picture and without, as `components.caption_metrics.foresight` leaves them."""
+def _foreseen(feature: np.ndarray | None) -> Foreseen | None:
+    """As `components.caption_metrics.foresight` leaves it."""
     if feature is None or not np.size(feature):
-        return ()
-    return tuple(Bits(float(needed), int(characters)) for needed, characters in np.reshape(feature, [2, 2]))
+        return None
+    return Foreseen(*(Bits(float(needed), int(characters)) for needed, characters in np.reshape(feature, [2, 2])))
 
 
-def _shown(foreseen: list[tuple[Bits, ...]]) -> list[Bits] | None:
-    return [one[0] for one in foreseen] if all(foreseen) else None
+def _all(foreseen: list[Foreseen | None]) -> list[Foreseen] | None:
+    known = [one for one in foreseen if one is not None]
+    return known if len(known) == len(foreseen) else None
 
 
 def strings(array: np.ndarray) -> list[str]:

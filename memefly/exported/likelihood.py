@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -16,7 +15,7 @@ from memefly.exported.manifest import newest_version, read_manifest
 from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import ExportedModel
 from memefly.likelihood import Likelihood
-from memefly.metrics.information import Bits
+from memefly.metrics.information import Bits, Foreseen
 from memefly.spelling import Spelling
 
 
@@ -29,14 +28,6 @@ def likelihood_of(folder: str | Path) -> Likelihood:
     spelling = Spelling(**{name: text[name] for name in Spelling.model_fields if name in text})
     signature = tf.TensorSpec([None, *manifest["encoder"]["feature_shape"]], tf.float16)
     return Likelihood(parts.network, parts.standardizer, signature, parts.vocabulary, spelling)
-
-
-class Foreseen(NamedTuple):
-    """The bits that captions of a picture need where it is shown, and where no picture is: the difference is what
-    looking is worth."""
-
-    shown: Bits
-    unseen: Bits
 
 
 class Foresight:

@@ -56,6 +56,14 @@ class Bits(NamedTuple):
         return cls(float(needed), sum(caption.characters for caption in captions))
 
 
+class Foreseen(NamedTuple):
+    """What captions of a picture need where it is shown, and where no picture is: the difference is what looking is
+    worth."""
+
+    shown: Bits
+    unseen: Bits
+
+
 def bits(captions: Sequence[Bits]) -> float:
     """A character; 0 of none."""
     return sum(one.needed for one in captions) / max(1, sum(one.characters for one in captions))

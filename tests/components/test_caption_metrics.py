@@ -115,13 +115,13 @@ def test_one_sentence_for_every_picture_gains_nothing():
         assert evaluate(3, [said] * len(REFERENCES))["bleu4_gain"] <= 1e-12
 
 
-def foresee(ours: list[float], theirs: list[float]) -> dict[str, float]:
+def foresee(ours: list[float], theirs: list[float] | None) -> dict[str, float]:
     """Two models' bits of each picture's captions, 10 characters each; without the picture they need 30."""
     (computation,) = CaptionMetrics(foresight=True).computations(
         eval_config=eval_config(GateConfig.model_validate({})), model_names=["candidate"]
     )
     combiner, pictures = computation.combiner, []
-    for i, both in enumerate(zip(ours, theirs)):
+    for i, both in enumerate(zip(ours, theirs) if theirs else zip(ours)):
         names = ("candidate", "baseline")
         element = metric_types.StandardMetricInputs(
             labels=dict.fromkeys(names, inputs(i)["labels"]),
@@ -141,6 +141,9 @@ def test_bits_are_compared_with_the_live_models_and_fewer_are_better():
     assert values["bits_a_character_low"] < 2.0 < values["bits_a_character_high"]
     assert values["bits_a_character_improvement"] == pytest.approx(10 / 70)
     assert values["bits_a_character_regression"] == 0.0
+    alone = foresee(ours, None)
+    assert np.isnan(alone["bits_a_character_regression"]), "a live model that cannot tell lets no rule hold"
+    assert alone["bits_a_character"] == values["bits_a_character"] and alone["bleu4_regression"] == 0.0
     worse = foresee(theirs, ours)
     assert worse["bits_a_character_regression"] == pytest.approx(10 / 70)
     assert worse["bits_a_character_improvement"] == 0.0
