@@ -30,6 +30,7 @@ Shapes: B pictures, K beams, N = B * K hypotheses, T tokens, V words, L position
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -350,57 +351,49 @@ def _choose(ranks: tf.Tensor, knobs: _Knobs, slots: tf.Tensor, group_size: tf.Te
 
 def _sample(step: tf.Tensor, uniform: tf.Tensor, knobs: _Knobs) -> tf.Tensor:
     """A word for every hypothesis: log-probabilities (B, K, V) and uniform (B, K) to int32 (B, K), by inverting the
-    cumulative distribution."""
+    cumulative distribution. Words stay in their order, so what a seed draws for a picture is its own, whatever others
+    of the batch ask for."""
     temperature = knobs.block("temperature")
-    scaled = step / tf.where(temperature > 0, temperature, 1.0)
-
-    def invert(probabilities):
-        cumulative = tf.cumsum(probabilities, axis=-1)  # (B, K, V)
-        threshold = uniform[:, :, tf.newaxis] * cumulative[:, :, -1:] * (1 - 1e-6)
-        return tf.reduce_sum(tf.cast(cumulative <= threshold, tf.int32), axis=-1)  # (B, K)
-
-    def from_all():
-        return invert(tf.nn.softmax(scaled))
-
-    def from_some():
-        """What is kept of the likeliest words by rank; of these by how typical they are."""
-        ranked, words = tf.math.top_k(scaled, tf.shape(scaled)[-1])
-        probabilities = tf.nn.softmax(ranked)
-        before = tf.cumsum(probabilities, axis=-1, exclusive=True)
-        top_k = knobs.block("top_k")
-        keep = (before < knobs.block("top_p")) & ((tf.range(tf.shape(scaled)[-1]) < top_k) | tf.equal(top_k, 0))
-        keep &= probabilities >= knobs.block("min_p") * probabilities[:, :, :1]
-        kept = tf.where(keep, probabilities, 0.0)
-        if knobs.differs("typical_p", 1.0):
-            kept, order = _typical(kept, knobs.block("typical_p"))
-            words = tf.gather(words, order, batch_dims=2)
-        return tf.gather(words, invert(kept), batch_dims=2)
-
-    cuts = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}  # as they cut nothing
-    if not any(knobs.differs(name, off) for name, off in cuts.items()):
-        return from_all()
-    if not any(knobs.overridden(name) for name in cuts):
-        return from_some()
-    some = tf.reduce_any([tf.reduce_any(tf.not_equal(knobs.column(name), off)) for name, off in cuts.items()])
-    return tf.cond(some, from_some, from_all)
+    probabilities = tf.nn.softmax(step / tf.where(temperature > 0, temperature, 1.0))  # (B, K, V)
+    kept = probabilities
+    if knobs.differs("min_p", 0.0):
+        least = knobs.block("min_p") * tf.reduce_max(probabilities, axis=-1, keepdims=True)
+        kept = tf.where(probabilities >= least, kept, 0.0)
+    # The rest has to put words in order, which costs more than all else of a step: only where it is asked for.
+    if knobs.differs("top_k", 0) or knobs.differs("top_p", 1.0):
+        asked = tf.reduce_any(knobs.column("top_k") > 0) | tf.reduce_any(knobs.column("top_p") < 1.0)
+        rule = functools.partial(_likeliest, probabilities, kept, knobs.block("top_k"), knobs.block("top_p"))
+        kept = tf.cond(asked, rule, lambda: kept)
+    if knobs.differs("typical_p", 1.0):
+        typical = functools.partial(_typical, kept, knobs.block("typical_p"))
+        kept = tf.cond(tf.reduce_any(knobs.column("typical_p") < 1.0), typical, lambda: kept)
+    cumulative = tf.cumsum(kept, axis=-1)
+    threshold = uniform[:, :, tf.newaxis] * cumulative[:, :, -1:] * (1 - 1e-6)
+    return tf.reduce_sum(tf.cast(cumulative <= threshold, tf.int32), axis=-1)
 
 
-def _typical(probabilities: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Probabilities float32 (B, K, V) in another order, int32 (B, K, V) into the words they came as: those first whose
-    information is nearest to the entropy of all, and 0 behind the fewest that have `share` of the sum."""
+def _likeliest(probabilities: tf.Tensor, kept: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Tensor:
+    """`kept` (B, K, V), and 0 but for the first `top_k` words and the fewest that have a share `top_p`."""
+    ranked = tf.math.top_k(probabilities, tf.shape(probabilities)[-1])[0]
+    before = tf.cumsum(ranked, axis=-1, exclusive=True)
+    chosen = ((before < top_p) | (top_p >= 1.0)) & ((tf.range(tf.shape(ranked)[-1]) < top_k) | tf.equal(top_k, 0))
+    least = tf.reduce_min(tf.where(chosen, ranked, 1.0), axis=-1, keepdims=True)
+    return tf.where(probabilities >= least, kept, 0.0)
+
+
+def _typical(probabilities: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Probabilities float32 (B, K, V), and 0 but for the fewest that have `share` of their sum, those first whose
+    information is nearest to the entropy of all."""
     total = tf.reduce_sum(probabilities, axis=-1, keepdims=True)
     of_all = probabilities / total
     there = of_all > 0
     information = -tf.math.log(tf.where(there, of_all, 1.0))
     entropy = tf.reduce_sum(of_all * information, axis=-1, keepdims=True)
     strangeness = tf.where(there, tf.abs(information - entropy), -NEVER)
-    # Where nothing is cut the order stays, and with it what a seed draws.
-    as_it_is = tf.range(tf.shape(probabilities)[-1], dtype=tf.float32)
-    strangeness = tf.where(share < 1.0, strangeness, as_it_is)
-    order = tf.math.top_k(-strangeness, tf.shape(probabilities)[-1])[1]
-    ordered = tf.gather(of_all, order, batch_dims=2)
-    before = tf.cumsum(ordered, axis=-1, exclusive=True)
-    return tf.where(before < share, ordered, 0.0), order
+    nearest, order = tf.math.top_k(-strangeness, tf.shape(probabilities)[-1])
+    before = tf.cumsum(tf.gather(of_all, order, batch_dims=2), axis=-1, exclusive=True)
+    most = tf.reduce_max(tf.where(before < share, -nearest, 0.0), axis=-1, keepdims=True)
+    return tf.where((strangeness <= most) | (share >= 1.0), probabilities, 0.0)
 
 
 def _uniform(knobs: _Knobs, B, K, T) -> tf.Tensor:

@@ -252,6 +252,19 @@ def test_top_k_and_top_p_cut_the_tail():
     assert first_tokens(top_k=6, typical_p=0.4) == typical(few / few.sum(), 0.4)
 
 
+@pytest.mark.parametrize("asked", [{"top_k": [0, 3]}, {"top_p": [1.0, 0.5]}, {"typical_p": [1.0, 0.5]}])
+def test_what_is_drawn_for_a_picture_is_its_own_whatever_others_ask_for(asked):
+    net, config = network(40), DecodingConfig(beam=8, max_length=8, **PLAIN)
+
+    def drawn(**knobs):
+        overrides = {"temperature": [1.0, 1.0], "min_p": [0.05, 0.05], "seed": [4, 4], **knobs}
+        return decode(net, features(2), config, overrides={k: tf.constant(v) for k, v in overrides.items()}).tokens
+
+    alone, beside = drawn(), drawn(**asked)
+    np.testing.assert_array_equal(alone[0], beside[0])
+    assert not np.array_equal(alone[1], beside[1])
+
+
 def typical(p: np.ndarray, share: float) -> set[int]:
     """Meister et al., "Locally Typical Sampling", eq. 6: the fewest words, those nearest to the entropy first."""
     information = -np.log(np.where(p > 0, p, 1.0))

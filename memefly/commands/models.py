@@ -187,7 +187,9 @@ def _evaluate(arguments) -> int:
             told["differences"] = {name: dataclasses.asdict(d) for name, d in differences.items()}
         print(textfile.to_json(told))
         return 0
-    print(f"{ours.model}: {ours.pictures} pictures of {arguments.split}, words as {arguments.tokenizer} cuts them")
+    drawn = f" of {arguments.draws} captions each" if arguments.draws > 1 else ""
+    pictures = f"{ours.pictures} pictures of {arguments.split}{drawn}"
+    print(f"{ours.model}: {pictures}, words as {arguments.tokenizer} cuts them")
     if theirs:
         print(f"against {theirs[0].model}")
     for key, name in TITLES.items():
