@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.word_ngrams import WordNgrams
 from memefly import evaluation, images, provenance
@@ -124,7 +125,12 @@ def main() -> None:
     for i, path in enumerate([folder, *arguments.beside]):
         started = time.monotonic()
         mine = knobs if i == 0 else {}
-        found = evaluation.evaluate(path, examples, draws=arguments.draws, embed=embed, **mine)
+        with tqdm(
+            total=arguments.draws * len(examples.pictures), desc=path.name, unit=" captions", disable=None
+        ) as bar:
+            found = evaluation.evaluate(
+                path, examples, on_captioned=bar.update, draws=arguments.draws, embed=embed, **mine
+            )
         tell(str(path), found.metrics, started)
     if not arguments.no_peers:
         started = time.monotonic()
