@@ -62,9 +62,11 @@ class _OfCaptions(beam.PTransform):
 
 def _with_drawn(extracts: dict) -> dict:
     """What a model says of a picture, in `caption`: all that it drew, or the one. `predictions` hold what signatures
-    gave, by output, and by model before that where there are two."""
+    gave, by output where there are several, and by model before that where there are two."""
 
-    def taken(predictions: dict) -> dict:
+    def taken(predictions: dict | np.ndarray) -> dict | np.ndarray:
+        if not isinstance(predictions, dict):
+            return predictions
         if "caption" not in predictions:
             return {model: taken(outputs) for model, outputs in predictions.items()}
         return {**predictions, "caption": predictions.get("drawn", predictions["caption"])}
