@@ -6,13 +6,16 @@ Linear interpolation (Jelinek and Mercer, 1980; with neural networks Mikolov et 
 people write is set phrases, which counting learns from a few sights and a network from many; what a picture has to do
 with it only the network knows. How far the network is trusted, g, depends on what the n-gram model knows of the words
 before: how many of them it has seen together, and how much that leaves to fewer of them. Its tables are counted on the
-captions of train (`memefly.ngrams`), g is fitted on val (`fit`); gradients reach neither.
+captions of train (`memefly.ngrams`), g is fitted on val (`fit`); gradients reach neither. What ends a caption or one of
+its text boxes is the network's alone to choose (`leave`): how many there are the picture says, and no set phrase.
 
 Shapes: P pictures, N hypotheses, V words, n the order, H = n - 1 words of a history, R real tokens, S slots, F
 followers of a history, all of its lengths together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +37,7 @@ class Interpolated(tf.Module):
         super().__init__(name="interpolated")
         self.network, self.ngrams = network, NgramTables(order)
         self.trust = tf.Variable(tf.ones([self.ngrams.kinds]), name="trust", trainable=False)  # g, by kind of history
+        self.left = tf.Variable(tf.zeros([network.vocabulary_size]), name="left", trainable=False)  # 1 for such tokens
         self.vocabulary_size, self.positions, self.attends = network.vocabulary_size, network.positions, network.attends
 
     def encode(self, features):
@@ -57,10 +61,25 @@ class Interpolated(tf.Module):
         before = tf.stack([padded[:, :, back : back + T - 1] for back in range(H)], axis=3)  # (P, C, T - 1, H)
         return tf.boolean_mask(before, tf.not_equal(tokens[:, :, 1:], PAD_ID))
 
-    def _mixed(self, logits: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
+    def leave(self, ids: Sequence[int]) -> None:
+        """Leaves these tokens to the network."""
+        self.left.assign(
+            tf.reduce_sum(tf.one_hot(tf.constant(sorted(set(ids)), tf.int32), self.vocabulary_size), axis=0)
+        )
+
+    def both(self, logits: tf.Tensor, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Probabilities of the next word by the network, from its logits (N, V), and by the n-gram model, both float32
+        (N, V), those of tokens that are left to the network being its own; and the kind of history, int32 (N,)."""
+        own = tf.nn.softmax(logits)
         counted, kind = self.ngrams(history)
+        others = 1.0 - self.left
+        owed, known = (tf.reduce_sum(p * others, axis=1, keepdims=True) for p in (own, counted))
+        return own, own * self.left + counted * others * owed / tf.maximum(known, _LEAST), kind
+
+    def _mixed(self, logits: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
+        own, counted, kind = self.both(logits, history)
         trust = tf.expand_dims(tf.gather(self.trust, kind), 1)
-        return tf.math.log(trust * tf.nn.softmax(logits) + (1.0 - trust) * counted + _LEAST)
+        return tf.math.log(trust * own + (1.0 - trust) * counted + _LEAST)
 
     def fit(self, by_network: np.ndarray, by_ngrams: np.ndarray, kinds: np.ndarray) -> None:
         """Sets how far the network is trusted from captions that neither has learnt from: probabilities float (R,) of

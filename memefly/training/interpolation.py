@@ -1,6 +1,6 @@
 """The n-gram model that goes with a trained network: counted on train, trusted as far as val says.
 
->>> network = interpolate(network, 5, examples, shown, len(vocabulary), pictures=500)
+>>> network = interpolate(network, 5, examples, shown, vocabulary, pictures=500)
 
 Shapes: n captions of a picture, T tokens, R real ones, V words.
 """
@@ -16,7 +16,8 @@ from memefly import ngrams
 from memefly.errors import TrainingError
 from memefly.networks import Network
 from memefly.networks.interpolated import Interpolated
-from memefly.text import PAD_ID
+from memefly.rules import break_of
+from memefly.text import END_ID, PAD_ID, Vocabulary
 from memefly.training.inputs import Examples, captions_of_train, read
 from memefly.training.validation import Shown
 
@@ -26,20 +27,21 @@ _CAPTIONS = 64  # of a picture of val
 
 
 def interpolate(
-    network: Network, order: int, examples: Examples, shown: Shown, vocabulary_size: int, pictures: int
+    network: Network, order: int, examples: Examples, shown: Shown, vocabulary: Vocabulary, pictures: int
 ) -> Interpolated:
     """`pictures` of `val` at most say how far the network is trusted. Raises `TrainingError` where `val` is empty."""
-    whole = Interpolated(network, order)
-    whole.ngrams.fill(ngrams.count(captions_of_train(examples), vocabulary_size, order))
+    whole, between_boxes = Interpolated(network, order), break_of(vocabulary)
+    whole.ngrams.fill(ngrams.count(captions_of_train(examples), len(vocabulary), order))
+    whole.leave([END_ID] if between_boxes is None else [END_ID, between_boxes])
 
     @tf.function(input_signature=[shown.signature, tf.TensorSpec([1, None, None], tf.int32)], autograph=False)
     def judge(picture, tokens):
         """Probabilities float32 (R,) of the words that were written, by both, and kinds int32 (R,)."""
         features = shown.features_of(picture)
         logits, _ = network.teacher_forced(features, tokens, fed=None, training=False, noise=None)  # (R, V)
-        counted, kinds = whole.ngrams(whole.histories(tokens, tokens))
+        own, counted, kinds = whole.both(logits, whole.histories(tokens, tokens))
         targets = tf.boolean_mask(tokens[..., 1:], tf.not_equal(tokens[..., 1:], PAD_ID))
-        return *(tf.gather(p, targets, batch_dims=1) for p in (tf.nn.softmax(logits), counted)), kinds
+        return *(tf.gather(p, targets, batch_dims=1) for p in (own, counted)), kinds
 
     found = [
         judge(one[shown.source][tf.newaxis], one["tokens"][tf.newaxis, :_CAPTIONS])

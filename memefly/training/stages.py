@@ -84,7 +84,7 @@ def train(
             history, metrics = history + progress.history, progress.best
         if network_config.ngram:
             network = interpolate(
-                network, network_config.ngram, examples, training.shown, len(vocabulary), config.val_pictures
+                network, network_config.ngram, examples, training.shown, vocabulary, config.val_pictures
             )
             metrics = {**metrics, **training.judge_of(network)()[0]}
     tuned = encoders.tuned(training.tuned) if training.tuned else None

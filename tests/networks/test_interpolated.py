@@ -55,6 +55,26 @@ def test_words_are_chosen_together(whole, counted):
         whole.trust.assign(tf.ones([whole.ngrams.kinds]))
 
 
+def test_what_is_left_to_the_network_is_its_own_to_choose(whole, counted):
+    """And what counting knows of the other words is shared out of the rest."""
+    tokens = tf.constant([[[1, 5, 7, 9, 2, 0]]])
+    features = tf.random.stateless_normal([1, *SHAPE], [0, 1])
+    alone = tf.nn.softmax(whole.network.teacher_forced(features, tokens)[0]).numpy()
+    left, others = [2, 7], [i for i in range(V) if i not in (2, 7)]
+    try:
+        whole.leave(left)
+        whole.trust.assign(tf.fill([whole.ngrams.kinds], 0.3))
+        for t, own in enumerate(np.exp(whole.teacher_forced(features, tokens)[0].numpy())):
+            known = probabilities(counted, ([1, 1, 1, 5, 7, 9])[t : t + 3])
+            np.testing.assert_allclose(own[left], alone[t][left], atol=1e-6)
+            shares = known[others] / known[others].sum() * alone[t][others].sum()
+            np.testing.assert_allclose(own[others], 0.3 * alone[t][others] + 0.7 * shares, atol=1e-6)
+            assert own.sum() == pytest.approx(1, abs=1e-5)
+    finally:
+        whole.leave([])
+        whole.trust.assign(tf.ones([whole.ngrams.kinds]))
+
+
 def test_it_is_trusted_as_far_as_it_foresees_more():
     """Where words are drawn from a mixture, its share is found; a kind seldom seen is as all are."""
     rng = np.random.default_rng(0)
