@@ -145,7 +145,9 @@ def main() -> None:
         tell("captions of the nearest template", said_by(examples, said, embed), started)
         drawn = [captions[:1] * arguments.draws for captions in examples.people()]
         people = as_many(examples.people(), drawn, arguments.seed + 1)
-        tell("people", said_by(examples, people, embed), time.monotonic())
+        figures = said_by(examples, people, embed)
+        # The 5-gram model has seen these; people's figure is that of captions which it has not.
+        tell("people", figures | {"ngram_bits": figures["people_ngram_bits"]}, time.monotonic())
     knobs = {"draws": arguments.draws, "seed": arguments.seed, **knobs}
     print(json.dumps({"name": "memes", "commit": provenance.git_commit(), "knobs": knobs, "rows": rows}))
 

@@ -7,9 +7,7 @@ import itertools
 import random
 from pathlib import Path
 
-import tensorflow as tf
-from scenes import example_of
-from tfx.types import standard_artifacts
+from scenes import write_examples
 
 from benchmarks.gate import judge, speaker
 from pipeline.config import GateConfig
@@ -48,14 +46,13 @@ class MemeWorld:
             t: list(itertools.islice((c for c in iter(lambda t=t: joke(t, drawer), "") if c not in seen), held_back))
             for t in TEMPLATES
         }
-        self._examples = standard_artifacts.Examples()
-        self._examples.uri, self._examples.split_names = str(folder / "examples"), '["train", "eval"]'
-        for split, captions in (("train", self.train), ("eval", self.eval)):
-            path = folder / "examples" / f"Split-{split}" / "data.gz"
-            path.parent.mkdir(parents=True)
-            with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-                for template, written in captions.items():
-                    writer.write(example_of(template, written, template))
+        self._examples = write_examples(
+            folder / "examples",
+            {
+                split: [(template, written, template) for template, written in captions.items()]
+                for split, captions in (("train", self.train), ("eval", self.eval))
+            },
+        )
 
     def honest(self, template: str, drawer: random.Random) -> list[str]:
         return [joke(template, drawer) for _ in range(self.DRAWN)]

@@ -3,6 +3,7 @@ what they are told to. For the gate, which judges what models say and never look
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +50,16 @@ class World:
         drawn = [Scene(*map(drawer.choice, (SUBJECTS, COLOURS, ACTIONS, PLACES))) for _ in range(pictures + training)]
         self.eval, self.train, self._folder = drawn[:pictures], drawn[pictures:], folder
         self._judged = 0
-        self._examples = standard_artifacts.Examples()
-        self._examples.uri, self._examples.split_names = str(folder / "examples"), '["train", "eval"]'
-        for split, scenes in (("train", self.train), ("eval", self.eval)):
-            path = folder / "examples" / f"Split-{split}" / "data.gz"
-            path.parent.mkdir(parents=True)
-            with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-                for i, scene in enumerate(scenes):
-                    captions = [caption + odd for caption in self.captions(scene)]
-                    writer.write(example_of(f"{split} {i}", captions, scene.subject + odd if grouped else ""))
+        self._examples = write_examples(
+            folder / "examples",
+            {
+                split: [
+                    (f"{split} {i}", [c + odd for c in self.captions(scene)], scene.subject + odd if grouped else "")
+                    for i, scene in enumerate(scenes)
+                ]
+                for split, scenes in (("train", self.train), ("eval", self.eval))
+            },
+        )
 
     def captions(self, scene: Scene) -> list[str]:
         return [scene.says(saying) for saying in range(len(SAYINGS))]
@@ -77,6 +79,19 @@ class World:
             for name, said in (("candidate", candidate), ("live", live))
         ]
         return judge(self._examples, *models, GateConfig.model_validate(gate), folder / "judged")
+
+
+def write_examples(folder: Path, splits: dict[str, list[tuple[str, list[str], str]]]) -> standard_artifacts.Examples:
+    """By split the pictures in it: what each is called, its captions and its group."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri, artifact.split_names = str(folder), json.dumps(list(splits))
+    for split, pictures in splits.items():
+        path = folder / f"Split-{split}" / "data.gz"
+        path.parent.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+            for picture in pictures:
+                writer.write(example_of(*picture))
+    return artifact
 
 
 def example_of(image_id: str, captions: list[str], group: str, image: bytes | None = None) -> bytes:
