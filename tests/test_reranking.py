@@ -32,12 +32,12 @@ def features():
     return 2 * tf.random.stateless_normal([4, *SHAPE], [7, 7])
 
 
-def word_by_word(net, picture: tf.Tensor, tokens: list[int]) -> float:
-    """The log-probability of a caption, in plain steps."""
+def word_by_word(net, step, picture: tf.Tensor, tokens: list[int]) -> float:
+    """The log-probability of a caption, in plain steps: `net.step`, or a graph of it."""
     memory, state = net.encode(picture[tf.newaxis])
     last, total = START_ID, 0.0
     for token in tokens:
-        logits, state, _ = net.step(memory, state, tf.constant([last]))
+        logits, state, _ = step(memory, state, tf.constant([last]))
         total += float(tf.nn.log_softmax(logits)[0, token])
         last = token
     return total
@@ -47,10 +47,10 @@ def words_of(row: np.ndarray) -> list[int]:
     return [int(token) for token in row if token != PAD_ID]
 
 
-def chosen_by_hand(net, picture, candidates, config: DecodingConfig) -> list[tuple[int, ...]]:
+def chosen_by_hand(net, step, picture, candidates, config: DecodingConfig) -> list[tuple[int, ...]]:
     left = [words_of(row) for row in candidates]
     told: list[tuple[int, ...]] = []
-    both = {tuple(t): [word_by_word(net, shown, t) for shown in (picture, tf.zeros_like(picture))] for t in left}
+    both = {tuple(t): [word_by_word(net, step, shown, t) for shown in (picture, tf.zeros_like(picture))] for t in left}
 
     def worth(tokens: list[int]) -> float:
         shown, unseen = both[tuple(tokens)]
@@ -72,17 +72,18 @@ def chosen_by_hand(net, picture, candidates, config: DecodingConfig) -> list[tup
     ("kind", "search"), [("attention", {}), ("attention", {"temperature": 1.3, "seed": 5}), ("transformer", {})]
 )
 def test_the_best_candidates_are_told(features, kind, search):
-    net, weights = build(kind), {"mmi": 0.4, "repetition": 3.0, "difference": 2.0}
+    net = build(kind)
+    step, weights = tf.function(net.step, reduce_retracing=True), {"mmi": 0.4, "repetition": 3.0, "difference": 2.0}
     knobs = {**PLAIN, **search, "length_penalty": 0.5}
     candidates = decode(net, features[:2], DecodingConfig(beam=8, **knobs)).tokens.numpy()
     config = DecodingConfig(beam=3, candidates=8, **knobs, **weights)
     told = decode(net, features[:2], config)
     assert told.tokens.shape == (2, 3, T)
     for i in range(2):
-        by_hand = chosen_by_hand(net, features[i], candidates[i], config)
+        by_hand = chosen_by_hand(net, step, features[i], candidates[i], config)
         assert [tuple(words_of(row)) for row in told.tokens[i].numpy()] == by_hand
         for score, tokens in zip(told.scores[i].numpy(), by_hand):
-            plain = word_by_word(net, features[i], tokens) / len(tokens) ** 0.5
+            plain = word_by_word(net, step, features[i], tokens) / len(tokens) ** 0.5
             assert score == pytest.approx(plain, abs=1e-3), "a score is what it is without a choice"
 
 
