@@ -25,11 +25,12 @@ SPELLED = (
     ["one does not simply…\nwalk, into mordor! 😂"] * 2,
     ["nobody\nme - at 3.5 o'clock?", "nobody me - at 3.5 o'clock?"],  # a text box of its own has no break in it
 )
+KEPT = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep", "text.max_length=40", "text.min_count=1"]
 
 
-@pytest.fixture
-def memes(tmp_path):
-    folder = tmp_path / "data"
+@pytest.fixture(scope="module")
+def memes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boxes") / "data"
     (folder / "images").mkdir(parents=True)
     with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
         for i in range(12):
@@ -43,6 +44,12 @@ def memes(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Of all tests here: what they have in common is done once."""
+    return tmp_path_factory.mktemp("root")
+
+
 def newest(root, artifact):
     return max((root / "artifacts" / artifact).iterdir(), key=lambda path: int(path.name))
 
@@ -54,13 +61,10 @@ def test_pieces_are_the_words_that_they_spell():
 
 @pytest.mark.once
 @pytest.mark.parametrize("subwords", [0, 200])
-def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_path, subwords):
+def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_in, root, subwords):
     """As whole words, and in pieces."""
-    kept = ["text.breaks=true", "text.punctuation=keep", "text.emoji=keep", f"text.subwords={subwords}"]
-    kept += ["text.max_length=40", "decoding.max_length=40", "text.min_count=1"]
-    longer = ["training.epochs=40", "training.patience=40", "training.pictures=2"]
-    run_to(memes, "Trainer", *kept, *longer)
-    root = tmp_path / "root"
+    longer = ["training.epochs=12", "training.patience=12", "training.pictures=1", "training.captions_per_picture=1"]
+    run_in(root, memes, "Trainer", *KEPT, f"text.subwords={subwords}", "decoding.max_length=40", *longer)
     vocabulary = Vocabulary.load(newest(root, "Transform/transform_graph") / "transform_fn" / "assets" / "captions")
     assert vocabulary.words[: len(RESERVED_TOKENS) + 1] == (*RESERVED_TOKENS, BREAK)
     assert {"…", ",", "!", "😂"} < set(vocabulary.words) and vocabulary.words.count(BREAK) == 1
@@ -93,12 +97,10 @@ def test_breaks_punctuation_and_emoji_are_learnt_and_said(memes, run_to, tmp_pat
 
 
 @pytest.mark.once
-def test_pieces_n_grams_and_drawn_candidates_are_servable(memes, run_to, tmp_path):
-    knobs = ["text.subwords=200", "text.breaks=true", "text.max_length=40", "network.ngram=3", "training.epochs=2"]
-    knobs += ["training.without_picture=0.1"]
+def test_pieces_n_grams_and_drawn_candidates_are_servable(memes, run_in, root):
+    knobs = [*KEPT, "text.subwords=200", "network.ngram=3", "training.epochs=2", "training.without_picture=0.1"]
     knobs += ["decoding.temperature=0.9", "decoding.candidates=6", "decoding.mmi=0.3", "decoding.difference=1"]
-    run_to(memes, "Trainer", *knobs, "decoding.max_length=30", "training.stop_on=bits_a_character")
-    root = tmp_path / "root"
+    run_in(root, memes, "Trainer", *knobs, "decoding.max_length=30", "training.stop_on=bits_a_character")
     model = ExportedModel(newest(root, "Trainer/model") / "Format-Serving")
     replay.replay(str(model.folder), str(newest(root, "CaptionExampleGen/examples") / "Split-eval"), 2)
     pictures = [(memes / "images" / f"{i}.png").read_bytes() for i in range(2)]
