@@ -120,6 +120,7 @@ def test_attention_follows_its_beam():
     np.testing.assert_allclose(decoded.alphas.numpy(), alphas, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_picture_gets_the_same_caption_alone_and_in_a_batch():
     net, config = network(20, seed=1), DecodingConfig(beam=3, max_length=8, **PLAIN)
     together = decode(net, features(), config)
@@ -128,6 +129,7 @@ def test_a_picture_gets_the_same_caption_alone_and_in_a_batch():
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
 
 
+@pytest.mark.slow
 def test_in_a_graph_with_a_free_batch():
     net, config = network(20), DecodingConfig(beam=3, max_length=8, **PLAIN)
     search = tf.function(
@@ -149,6 +151,7 @@ def bodies(tokens: tf.Tensor) -> list[list[int]]:
     return [[int(t) for t in row if t not in (PAD_ID, END_ID)] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_no_ngram_twice(size):
     net = network(8, seed=3)
@@ -178,6 +181,7 @@ def test_least_number_of_words():
     assert min(lengths) == 4
 
 
+@pytest.mark.slow
 def test_no_dangling_end():
     words = Vocabulary([*RESERVED_TOKENS, "dog", "runs", "the", "of", "red", "cat"])
     dangling = dangling_ids(words)
@@ -192,6 +196,7 @@ def test_no_dangling_end():
         assert {b[-1] for b in bodies(decode(net, features(), allowed, dangling).tokens)} & set(dangling)
 
 
+@pytest.mark.slow
 def test_diverse_groups_say_different_words():
     net = network(20, seed=4)
 
@@ -210,6 +215,7 @@ def test_diverse_groups_say_different_words():
 # --- sampling ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_samples_follow_the_distribution():
     net, n = network(8, seed=2, sharpness=2.0), 64
     picture = features(1)
@@ -225,6 +231,7 @@ def test_samples_follow_the_distribution():
     np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / drawn.size))
 
 
+@pytest.mark.slow
 def test_top_k_and_top_p_cut_the_tail():
     net = network(30, seed=2, sharpness=1.0)
     memory, state = net.encode(features(1))
@@ -273,6 +280,7 @@ def typical(p: np.ndarray, share: float) -> set[int]:
     return set(order[: int(np.searchsorted(np.cumsum(p[order]), share)) + 1])
 
 
+@pytest.mark.slow
 def test_same_seed_same_captions_whatever_else_is_in_the_batch():
     net = network(20, sharpness=1.0)
     config = DecodingConfig(beam=3, max_length=8, temperature=1.0, **PLAIN)
@@ -287,6 +295,7 @@ def test_same_seed_same_captions_whatever_else_is_in_the_batch():
 # --- knobs a picture --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_knobs_of_each_picture_do_what_the_same_configuration_does():
     net = network(20, seed=6)
     rows = [

@@ -31,6 +31,7 @@ def result(exported, examples):
     return evaluation.evaluate(exported, examples)
 
 
+@pytest.mark.once
 def test_the_pictures_are_those_that_no_model_saw(memes, examples):
     by_split = {split: [] for split in SHARES}
     for split, record in Splitting(SHARES).of(memes, by_split):
@@ -41,6 +42,7 @@ def test_the_pictures_are_those_that_no_model_saw(memes, examples):
     assert sum(map(len, examples.learnt.by_group.values())) == len(seen)
 
 
+@pytest.mark.once
 def test_figures_are_those_of_the_captions(exported, examples, result):
     captions = [row[0].text for row in loading.load(exported).caption(examples.pictures)]
     assert result.captions == captions and result.pictures == len(captions) and result.version == "1700000000"
@@ -73,6 +75,7 @@ def test_likelihood_is_that_of_one_word_after_another(exported, examples, result
     assert result.metrics["bits_a_character"] > 0 and result.metrics["bits_unseen"] > 0
 
 
+@pytest.mark.once
 def test_groups_that_are_new_are_told_apart(exported, memes, result):
     groups = {record.group for _, record in Splitting(SHARES).of(memes, ("eval",))}
     new = sorted(groups)[0]
@@ -83,6 +86,7 @@ def test_groups_that_are_new_are_told_apart(exported, memes, result):
     assert "bits_new_groups" not in result.metrics
 
 
+@pytest.mark.once
 def test_several_captions_of_each_picture_where_a_model_draws(exported, memes, examples, capsys):
     one = evaluation.evaluate(exported, examples, temperature=1.5)
     both = evaluation.evaluate(exported, examples, temperature=1.5, draws=2)
@@ -130,6 +134,7 @@ def test_the_command(exported, memes, examples, result, capsys):
     assert "p 1.000" in capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_references_are_cleaned_as_the_model_s_data_were(memes, tmp_path):
     dirty = tmp_path / "dirty"
     shutil.copytree(memes, dirty)
@@ -143,6 +148,7 @@ def test_references_are_cleaned_as_the_model_s_data_were(memes, tmp_path):
     assert cleaned.references == [[["café", "cat"]]] * 3 and cleaned.images == as_written.images
 
 
+@pytest.mark.once
 def test_what_cannot_be_judged(exported, memes, tmp_path, capsys):
     few = tmp_path / "few"
     shutil.copytree(memes, few)

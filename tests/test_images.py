@@ -177,6 +177,7 @@ def test_the_graph_reads_sizes_from_headers(format):
     assert images._declared_pixels(tf.constant(data)) == 2100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(3))
 def test_odd_and_damaged_pictures(part, capfd):
     """Two thousand from seeds: EXIF, palettes, chunks, frames, modes and mutations in all formats. Sound ones look as

@@ -68,6 +68,7 @@ def chosen_by_hand(net, step, picture, candidates, config: DecodingConfig) -> li
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "search"), [("attention", {}), ("attention", {"temperature": 1.3, "seed": 5}), ("transformer", {})]
 )
@@ -111,6 +112,7 @@ def test_repetition_and_overlap():
     np.testing.assert_allclose(reranking.overlap(tokens, 9), [[[1, 2 / 3, 0], [2 / 3, 1, 0], [0, 0, 0]]])
 
 
+@pytest.mark.slow
 def test_as_a_knob_of_each_picture(net, features):
     rows = [
         {"beam": 3},

@@ -74,6 +74,7 @@ def test_every_piece_goes_on_with_a_word(knobs, overridden):
             assert not (piece.startswith("##") and before in (BREAK, ",")), pieces
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize(("knobs", "overridden"), CASES)
@@ -109,6 +110,7 @@ def test_no_dangling_end_however_it_is_cut():
 LISTS = WordLists({"x": ["dog", "the run", "sru*"]})
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("knobs", "overridden"), CASES)
 def test_what_is_blocked_is_never_said(knobs, overridden):

@@ -56,6 +56,7 @@ def lookup(vocabulary):
 WORDS = st.text(alphabet="walkingtshd'é😂ß1.", min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @given(texts=st.lists(st.lists(WORDS, max_size=6).map(" ".join), min_size=1, max_size=5))
 @settings(max_examples=25, deadline=None)
 def test_graph_and_python_cut_alike(vocabulary, lookup, texts):

@@ -80,6 +80,7 @@ def synced(root: Path, server: WandbServer) -> dict:
     return values
 
 
+@pytest.mark.slow
 def test_without_a_key_runs_are_offline_and_nobody_is_asked(tmp_path, monkeypatch, server, caplog):
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
     assert tracking.check(tmp_path) == "offline"

@@ -81,6 +81,7 @@ def test_report_without_a_run(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
 
 
+@pytest.mark.once
 @pytest.mark.slow  # imports TFX
 def test_run_reports_what_is_wrong_and_returns_2(tmp_path):
     done = memefly("run", "--data", str(tmp_path), "--root", str(tmp_path / "r"), "--set", "training.epoch=3")

@@ -81,6 +81,7 @@ def test_slices_are_shown_and_captions_kept(world, better):
     assert lines["eval 0"]["references"] == world.captions(world.eval[0])
 
 
+@pytest.mark.once
 def test_chance_alone_neither_blocks_nor_counts_as_better(world):
     """Two models that are as good as one another, the candidate a little worse by chance."""
     one, other = world.honest(0.2, seed=3), world.honest(0.2, seed=4)
@@ -94,6 +95,7 @@ def test_chance_alone_neither_blocks_nor_counts_as_better(world):
     assert "gate.improvements.cider" in blessing.get_string_custom_property("reason")
 
 
+@pytest.mark.once
 def test_what_is_surely_worse_is_not_blessed_and_the_slices_are_named(world):
     """Worse everywhere, and without a sense for dogs: their slice fails a floor that others hold."""
     said = world.honest(0.1)
@@ -108,6 +110,7 @@ def test_what_is_surely_worse_is_not_blessed_and_the_slices_are_named(world):
     assert "group dog: bleu4 is" in blessing.get_string_custom_property("reason")
 
 
+@pytest.mark.once
 def test_a_rule_on_slices_that_are_not_there_blocks_and_says_so(tmp_path):
     world = World(tmp_path, pictures=20, training=20, grouped=False)
     folder, blessing = world.judge(world.honest(0.0), slices={"group": {"floors": {"bleu4": 0.1}}})
@@ -127,6 +130,7 @@ def test_a_rule_about_a_live_model_waits_for_one(tmp_path):
     assert not [d for d in evaluation.read_decisions(folder) if "regressions" in d.rule]
 
 
+@pytest.mark.once
 def test_slices_too_small_to_judge_do_not_pass_for_judged(tmp_path):
     world = World(tmp_path, pictures=20, training=20)
     folder, blessing = world.judge(world.honest(0.0), slices={"group": {"floors": {"bleu4": 0.1}}})
@@ -135,6 +139,7 @@ def test_slices_too_small_to_judge_do_not_pass_for_judged(tmp_path):
     assert blessing.get_int_custom_property("blessed") == 0 and not list(Path(blessing.uri).glob("BLESSED"))
 
 
+@pytest.mark.once
 def test_characters_that_end_lines_elsewhere(tmp_path):
     """U+2028, U+0085 and quotes in captions and groups."""
     odd = '\u2028\u0085"<b>'
@@ -145,6 +150,7 @@ def test_characters_that_end_lines_elsewhere(tmp_path):
     assert groups and all(group.endswith(odd) for group in groups)
 
 
+@pytest.mark.once
 def test_one_picture_is_not_enough_to_compare(tmp_path):
     world = World(tmp_path, pictures=1, training=5)
     _, blessing = world.judge(world.honest(0.9), live=world.honest(0.0), floors={"bleu4": 0.0})

@@ -18,6 +18,7 @@ def data(tmp_path, memes):
     return shutil.copytree(memes, tmp_path / "data")
 
 
+@pytest.mark.once
 def test_a_picture_of_several_splits_is_encoded_once(tmp_path, data, run_to, monkeypatch):
     lines = [json.loads(line) for line in (data / "captions.jsonl").read_text().splitlines()][:12]
     for i, line in enumerate(lines):

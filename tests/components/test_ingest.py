@@ -99,6 +99,7 @@ def test_whatever_comes_is_handled_or_quarantined(tmp_path, run_to):
         assert len(features["image_id"][0]) == 64
 
 
+@pytest.mark.once
 def test_too_much_bad_stops_and_says_what(tmp_path, run_to):
     write(tmp_path / "data", [*good(8), ("gone.png", None, {}), "broken"])
     with pytest.raises(QuarantineError, match=r"2 of 10 records are bad, more than the 10%.*1 broken_json") as raised:
@@ -111,6 +112,7 @@ def test_too_much_bad_stops_and_says_what(tmp_path, run_to):
     assert "records are bad" in summary["error"]
 
 
+@pytest.mark.once
 def test_one_picture_under_two_names_is_one_example(tmp_path, run_to, monkeypatch):
     made = []  # packages of TFX, for workers elsewhere
     monkeypatch.setattr(dependency_utils, "build_ephemeral_package", lambda: made.append("one"))
@@ -123,6 +125,7 @@ def test_one_picture_under_two_names_is_one_example(tmp_path, run_to, monkeypatc
     assert [b"one", b"two"] in captions
 
 
+@pytest.mark.once
 def test_declared_splits_are_kept_and_no_caption_is_on_two_sides(tmp_path, run_to):
     same = png()
     lines = [
@@ -139,6 +142,7 @@ def test_declared_splits_are_kept_and_no_caption_is_on_two_sides(tmp_path, run_t
     assert memes == {"Split-train": [b"One joke", b"another joke"], "Split-eval": [b"a third joke"]}
 
 
+@pytest.mark.once
 def test_groups_that_are_held_out_only_judge(tmp_path, run_to):
     lines = [
         *[(f"{s}-{i}.png", png(), {"split": s}) for s in ("train", "val", "eval") for i in range(3)],
@@ -153,6 +157,7 @@ def test_groups_that_are_held_out_only_judge(tmp_path, run_to):
         run_to(tmp_path / "data", "CaptionExampleGen", "data.hold_out_groups=[fry, frye]")
 
 
+@pytest.mark.once
 def test_a_changed_picture_is_read_again(tmp_path, run_to):
     write(tmp_path / "data", good(6))
     assert run_to(tmp_path / "data", "CaptionExampleGen").components[0]["state"] == "ran"
@@ -171,6 +176,7 @@ def test_anomalies_stop_the_run_and_are_named(tmp_path, run_to, memes):
     assert run_to(memes, "StrictExampleValidator").components[-1]["state"] == "skipped"  # what comes after it
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("empty", ["val", "eval"])
 def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to, empty):
     splits = ["train"] * 4 + ["eval" if empty == "val" else "val"] * 2
@@ -188,6 +194,7 @@ def test_min_count_that_leaves_no_word_is_named(memes, run_to):
         run_to(memes, "Trainer", "text.min_count=100000")
 
 
+@pytest.mark.once
 def test_whatever_stands_in_a_line_ends_in_the_quarantine_or_in_an_example(tmp_path, run_to):
     """Half an emoji, names that are no UTF-8, and a pipe in the place of a picture, which would be read for ever."""
     half, name = '"surprised pikachu \\ud83d"', os.fsdecode(b"caf\xe9.png")

@@ -78,6 +78,7 @@ def test_flickr8k_with_a_broken_line(flickr, tmp_path):
     assert "line 301: expected NAME.jpg#N, a tab and a caption, got 'no tab here'" in written.first[0]
 
 
+@pytest.mark.slow
 def test_real_flickr8k(shared_data, tmp_path):
     written = bring("flickr8k", shared_data / "flickr8k", tmp_path / "out", limit=50)
     assert (written.pictures, written.captions) == (50, 250)
@@ -120,6 +121,7 @@ def test_memes_of_another_form(meme_file, tmp_path):
         bring("memefly", meme_file, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_real_memes(shared_data, tmp_path):
     written = bring("memefly", shared_data / "memes", tmp_path / "out")
     assert (written.pictures, written.captions) == (96, 13303)
@@ -240,6 +242,7 @@ def test_two_pictures_of_one_name_in_two_folders_are_two(meme_file, tmp_path):
     assert of == {"fry": b"fry", "doge": b"doge", "other fry": b"another", "fry again": b"fry"}
 
 
+@pytest.mark.slow
 def test_made_up_files_are_imported_or_refused(tmp_path):
     found = Counter(stress.imported(seed, tmp_path) for seed in range(80))
     assert set(found) == {"right", "refused"} and min(found.values()) > 8

@@ -246,6 +246,7 @@ def test_imagenet_that_is_not_what_it_says_is_refused(server, tmp_path):
     assert not list((tmp_path / "cache").glob("*.h5"))
 
 
+@pytest.mark.slow
 def test_imagenet_without_network_says_what_to_do(tmp_path):
     config = EncoderConfig(imagenet_url="http://127.0.0.1:1/w.h5", cache_dir=str(tmp_path))
     with pytest.raises(EncoderError, match=r"give encoder\.weights a model file"):

@@ -74,6 +74,7 @@ def test_signatures_answer_as_documented(exported, pictures):
     np.testing.assert_array_equal(evaluated["caption"], served["caption"])
 
 
+@pytest.mark.once
 def test_the_gate_is_given_as_many_captions_as_it_judges(small_encoder, pictures, tmp_path):
     """Each with a seed of its own, from the configured one on, as `decode` draws them."""
     decoding = DECODING.model_copy(update={"temperature": 1.5, "seed": 5, "judged": 4})
@@ -170,6 +171,7 @@ def test_the_session_loader_answers_alike(exported, pictures):
                 np.testing.assert_allclose(answers[key], value, atol=1e-5)
 
 
+@pytest.mark.once
 def test_a_bad_picture_gets_an_error_of_its_own(exported, pictures):
     bad = [b"", b"no picture", pictures[0][:50]]
     mixed = [bad[0], pictures[0], bad[1], pictures[1], bad[2]]
@@ -198,6 +200,7 @@ def test_nothing_in_the_graph_is_tied_to_this_place(exported, tmp_path_factory):
         assert str(place).encode() not in content
 
 
+@pytest.mark.once
 def test_read_only_and_by_two_at_once(exported, pictures, tmp_path):
     """From a folder that nobody may write to, in two processes at the same time: the same captions, each time."""
     moved = shutil.copytree(exported, tmp_path / "moved")
@@ -230,6 +233,7 @@ def test_warmup_requests_replay(exported):
     assert sizes == list(range(1, LARGEST_BATCH + 1))
 
 
+@pytest.mark.once
 def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):
     manifest = {"config": {}, "metrics": {}}
     export(captioner, tmp_path / "again", dict(manifest))
@@ -245,6 +249,7 @@ def test_digest_follows_weights_and_vocabulary(captioner, exported, tmp_path):
     assert read_manifest(tmp_path / "other")["digest"] != same
 
 
+@pytest.mark.once
 def test_digest_follows_the_biases_of_the_encoder(small_encoder, exported, tmp_path):
     """They are numbers in the graph, not variables."""
     import tf_keras
@@ -258,6 +263,7 @@ def test_digest_follows_the_biases_of_the_encoder(small_encoder, exported, tmp_p
     assert read_manifest(tmp_path / "other")["digest"] != read_manifest(exported)["digest"]
 
 
+@pytest.mark.once
 def test_newest_version(exported, tmp_path):
     for version in ("9", "10", "not-a-version"):
         shutil.copytree(exported, tmp_path / version)
@@ -265,6 +271,7 @@ def test_newest_version(exported, tmp_path):
     assert newest_version(tmp_path / "9").name == "9"
 
 
+@pytest.mark.once
 def test_what_is_no_model(tmp_path, exported):
     with pytest.raises(ModelError, match="is not a model of memefly"):
         loading.load(tmp_path)

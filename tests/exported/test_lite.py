@@ -87,6 +87,7 @@ def test_candidates_are_chosen_as_in_the_graph(kind):
         np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
 
 
+@pytest.mark.once
 def test_a_bad_picture_gets_an_error_of_its_own(small, pictures):
     out = loading.load(small).predict([b"no picture", pictures[0]])
     assert out["caption"][0] == b"" and out["score"][0] < -1e6 and b"JPEG" in out["error"][0]
@@ -94,6 +95,7 @@ def test_a_bad_picture_gets_an_error_of_its_own(small, pictures):
     assert loading.load(small).predict([])["captions"].shape == (0, 3)
 
 
+@pytest.mark.once
 def test_what_is_blocked_is_said_by_no_form_of_a_model(small_encoder, pictures, tmp_path):
     """The words and the phrase that it would say most; its int8 form keeps to the same lists."""
     free = exported_model.make(tmp_path, small_encoder)
@@ -121,6 +123,7 @@ def test_a_quarter_of_the_size(model, small):
     assert manifest["digest"] != manifest["of"]
 
 
+@pytest.mark.once
 def test_what_is_refused(model, small, pictures, tmp_path):
     with pytest.raises(ModelError, match="at least 20 pictures"):
         lite.convert(model, tmp_path / "few", pictures[:3])

@@ -65,6 +65,7 @@ def test_the_session_loader_answers_alike(in_bfloat16, pictures):
     np.testing.assert_array_equal(captions, loading.load(out).predict(pictures[:3])["caption"])
 
 
+@pytest.mark.once
 def test_the_gate_counts_bleu(in_bfloat16, exported, pictures):
     """References that the full model says word for word: whatever the small one says else is its loss."""
     full, small = loading.load(exported), loading.load(in_bfloat16[1])
@@ -93,6 +94,7 @@ def test_among_the_versions_of_the_pipeline(root, captioner_folder, memes):
         reduced.reduce(captioner_folder / "1700000000", captioner_folder, "int8", memes)
 
 
+@pytest.mark.once
 def test_what_is_refused_leaves_nothing(exported, memes, tmp_path):
     verdict, out = reduced.reduce(exported, tmp_path / "out", "bf16", memes, pictures=5, tolerance=-1.0)
     assert out is None and not verdict.blessed and verdict.pictures == 5
@@ -113,6 +115,7 @@ def test_what_is_refused_leaves_nothing(exported, memes, tmp_path):
         reduced.reduce(exported, tmp_path / "out", "bf16", few)
 
 
+@pytest.mark.once
 def test_the_command(exported, memes, tmp_path, capsys):
     command = ["export", "--model", str(exported), "--data", str(memes), "--precision", "int8", "--calibration", "25"]
     out = tmp_path / "small"

@@ -39,6 +39,7 @@ def test_a_resampling_is_the_corpus_with_captions_repeated():
         assert drawn[name][1] == pytest.approx(score(REFERENCES, HYPOTHESES)[name], abs=1e-12)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_intervals_cover_what_they_should():
     """Of many corpora from one source, about 95 in 100 have the source's own value within."""

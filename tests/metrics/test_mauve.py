@@ -18,6 +18,7 @@ def test_frechet_of_normal_clouds():
     assert frechet(np.zeros((3, 1)), np.array([[-1.0], [1.0]])) == pytest.approx(2.0), "the variance of two points"
 
 
+@pytest.mark.slow
 def test_mauve_is_one_for_one_cloud_and_falls_with_distance():
     people, others = cloud(500, 1.0), cloud(500, 1.0, seed=1)
     same = mauve(people, others)

@@ -48,6 +48,7 @@ def test_many_captions_of_a_picture_go_by_length_and_are_spread_over_the_epoch(t
     assert sorted(few) == [0, 1, 2], "one group of each"
 
 
+@pytest.mark.slow
 def test_parts_are_evenly_spread_and_make_up_the_whole(tmp_path):
     files = write(tmp_path / "t.gz", 60, captions=7)
     examples = Examples(files, files, SHAPE, T)
@@ -68,6 +69,7 @@ def test_a_pictures_longest_captions_come_first(tmp_path):
         assert ((tokens.numpy() != PAD_ID).sum(axis=-1) == [6, 5, 0]).all()
 
 
+@pytest.mark.slow
 def test_order_follows_seed_and_epoch(examples):
     def order(seed, epoch):
         return [f.numpy().tobytes() for f, _, _ in batches(examples, **(ONE | {"seed": seed, "epoch": epoch}))]
@@ -77,6 +79,7 @@ def test_order_follows_seed_and_epoch(examples):
     assert order(0, 0) != order(1, 0)
 
 
+@pytest.mark.slow
 def test_features_come_with_their_own_captions(tmp_path):
     files = write(tmp_path / "t.gz", 24)
     examples = Examples(files, files, SHAPE, T)
@@ -88,6 +91,7 @@ def test_features_come_with_their_own_captions(tmp_path):
             assert {VOCABULARY.decode(ids) for ids in training_references(examples)[i]} == captions
 
 
+@pytest.mark.slow
 def test_buckets_hold_captions_of_one_length(tmp_path):
     files = write(tmp_path / "t.gz", 30, captions=1)
     files += write(tmp_path / "u.gz", 30, captions=2)  # of five and six tokens, the first of five alone
@@ -103,6 +107,7 @@ def test_buckets_hold_captions_of_one_length(tmp_path):
     assert padding(1)[1] == 2 * math.ceil(30 / 4)
 
 
+@pytest.mark.slow
 def test_mirrored_pictures_take_their_share(tmp_path):
     files = write(tmp_path / "t.gz", 200, flipped=True)
     examples = Examples(files, files, SHAPE, T)
