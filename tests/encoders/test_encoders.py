@@ -78,6 +78,7 @@ def test_a_model_of_one_size_only_is_refused_another(tmp_path):
         encoders.load(EncoderConfig(weights=str(tmp_path / "saved"), size=64))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_inception_at_another_size():
     encoder = encoders.load(EncoderConfig(weights="random", size=139))

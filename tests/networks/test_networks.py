@@ -83,6 +83,7 @@ def test_padding_changes_no_loss_and_no_gradient(kind, features):
         )
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @every
 def test_gradients_are_those_of_the_steps_one_by_one(kind, features):

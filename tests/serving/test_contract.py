@@ -120,6 +120,7 @@ def post(server, path: str, body) -> tuple[int, dict]:
     return answer.status_code, answer.json()
 
 
+@pytest.mark.once
 def test_rest_by_columns(server, model, pictures):
     status, answer = post(server, "captioner:predict", {"inputs": {"image_bytes": [b64(p) for p in pictures[:3]]}})
     expected = model.predict(pictures[:3])
@@ -138,6 +139,7 @@ def test_rest_by_rows(server, model, pictures):
     assert status == 200 and same["predictions"] == answer["predictions"]
 
 
+@pytest.mark.once
 def test_rest_tells_a_bad_picture_apart(server, model, pictures):
     body = {"inputs": {"image_bytes": [b64(b"no picture"), b64(pictures[0])]}}
     status, answer = post(server, "captioner/labels/stable:predict", body)
@@ -146,6 +148,7 @@ def test_rest_tells_a_bad_picture_apart(server, model, pictures):
     assert "JPEG" in answer["outputs"]["error"][0] and answer["outputs"]["error"][1] == ""
 
 
+@pytest.mark.once
 def test_rest_takes_all_knobs(server, model, pictures):
     own = {name: [getattr(exported_model.DECODING, name)] for name in KNOBS}
     inputs = {"image_bytes": [b64(pictures[0])], **own, "beam": [5]}
@@ -162,6 +165,7 @@ def test_rest_explains(server, pictures):
     assert "</s>" in tokens and alphas.shape == (len(tokens), 8, 8)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -221,6 +225,7 @@ def test_the_gateway_says_what_the_model_says(server, model, pictures):
         nobody.caption(pictures[0], {})
 
 
+@pytest.mark.once
 def test_a_label_moves_while_it_serves(server, root, pictures):
     """Promoted, the other version answers; rolled back, the first does again."""
 

@@ -77,6 +77,7 @@ def test_two_workers(examples, alone, tmp_path):
     same(two, alone)
 
 
+@pytest.mark.once
 def test_workers_that_come_too_late_are_told_so(examples, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {}}))
     with pytest.raises(TrainingError, match="Expected TF_CONFIG"):

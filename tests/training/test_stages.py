@@ -45,6 +45,7 @@ def test_learns_what_pictures_show(trained):
     assert epoch["samples"][0]["references"][0].startswith("a ")
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_stops_early_and_returns_the_best(trained):
     result, _ = trained
@@ -54,6 +55,7 @@ def test_stops_early_and_returns_the_best(trained):
     assert scores.index(max(scores)) == len(scores) - 1 - 6
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_stops_on_how_well_it_foresees_what_people_wrote(examples, tmp_path):
     result = fit(examples, tmp_path, changed(epochs=12, patience=3, learning_rate=0.03, stop_on="bits_a_character"))
@@ -68,6 +70,7 @@ def test_stops_on_how_well_it_foresees_what_people_wrote(examples, tmp_path):
     assert bits_a_character(found, written) == pytest.approx(min(bits)), "the best weights are those it returns"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_n_grams_are_counted_on_train_and_trusted_as_val_says(examples, tmp_path):
     config = changed(epochs=2, stop_on="bits_a_character")
@@ -84,6 +87,7 @@ def test_n_grams_are_counted_on_train_and_trusted_as_val_says(examples, tmp_path
     assert VOCABULARY.words[likeliest] in ("cat", "dog", "frog", "owl"), "behind `the red` there is an animal"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_learning_rate_warms_up_and_decays(trained):
     rates = {values["step"]: values["learning_rate"] for name, values in trained[1] if name in ("step", "epoch")}
@@ -191,6 +195,7 @@ def test_every_network_learns(examples, tmp_path, kind):
     assert fit(examples, tmp_path, config, network).metrics["bleu3"] > 0.8
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_each_member_of_an_ensemble_learns_as_it_would_alone(examples, tmp_path):
     config = changed(max_steps=6, clip_norm=1e9)
@@ -237,6 +242,7 @@ def test_a_share_of_the_pictures_is_not_shown():
     assert stages.without_some(features, 0.0, (0, 1)) is features
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_max_steps(examples, tmp_path):
     result = fit(examples, tmp_path, changed(max_steps=3))
@@ -249,6 +255,7 @@ def test_nothing_to_train_on(tmp_path):
         fit(Examples(files, files, SHAPE, T), tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops(examples, tmp_path):
     broken = Standardizer(np.full(6, np.nan, np.float32), np.ones(6, np.float32))
