@@ -31,7 +31,7 @@ Shapes: B pictures, K beams, N = B * K hypotheses, T tokens, V words, L position
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -42,6 +42,8 @@ from memefly.networks import Network
 from memefly.rules import LONGEST_NGRAM, NEVER, Pieces, Rules
 from memefly.safety.constraint import Blocked
 from memefly.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+
+_BLOCK = 64  # words whose probabilities are added up before they are summed up one by one
 
 
 class DecodingConfig(BaseModel):
@@ -203,24 +205,25 @@ def decode(
     def extend(t, state, said, log_probs, lengths, grows, alphas, carried):
         last = said[:, :, -1]
         logits, state, alpha = network.step(memory, state, tf.reshape(last, [-1]))
-        step = tf.reshape(tf.nn.log_softmax(logits), [B, K, V]) + forbidden[t]  # (B, K, V)
+        told = logits if network.normalized else tf.nn.log_softmax(logits)
+        step = tf.reshape(told, [B, K, V]) + forbidden[t]  # (B, K, V)
         step = rules.forbid(step, said, carried, last_step - t)
         step = tf.where(grows[:, :, tf.newaxis], step, only_pad)
-        totals = log_probs[:, :, tf.newaxis] + step
         longer = lengths + tf.cast(grows, tf.int32)  # (B, K)
-        ranks = totals / _norm(longer, knobs.column("length_penalty"))[:, :, tf.newaxis]
-        chosen = _choose(ranks, knobs, slots, group_size)  # (B, K), an index into K * V each
-        if knobs.may_sample:
-            token = tf.cond(
-                tf.reduce_any(knobs.sampled),
-                lambda: _sample(step, uniform[:, :, t], knobs),
-                lambda: tf.zeros([B, K], tf.int32),
-            )
-            chosen = tf.where(knobs.sampled, slots * V + token, chosen)
+
+        def searched():  # (B, K), an index into K * V each
+            totals = log_probs[:, :, tf.newaxis] + step
+            ranks = totals / _norm(longer, knobs.column("length_penalty"))[:, :, tf.newaxis]
+            return _choose(ranks, knobs, slots, group_size)
+
+        def drawn():
+            return slots * V + _sample(step, uniform[:, :, t], knobs)
+
+        chosen = knobs.where_sampled(drawn, searched)
         parent, token = chosen // V, chosen % V
         parent = rows + parent  # among all N
         state = tf.nest.map_structure(lambda x: tf.gather(x, tf.reshape(parent, [-1])), state)
-        log_probs = tf.gather(tf.reshape(totals, [-1]), rows * V + chosen)
+        log_probs = tf.gather(tf.reshape(log_probs, [-1]), parent) + tf.gather(tf.reshape(step, [-1]), rows * V + chosen)
         lengths = tf.gather(tf.reshape(longer, [-1]), parent)
         said = tf.gather(tf.reshape(said[:, :, 1:], [-1, T]), parent)
         said = tf.concat([said, tf.expand_dims(token, 2)], axis=2)
@@ -284,6 +287,7 @@ class _Knobs:
             raise ValueError(f"no such knobs of decoding: {sorted(unknown)}; known are {sorted(KNOBS)}")
         self._config, self._overrides = config, overrides
         self.may_sample = self.on("temperature")
+        self.may_search = self.overridden("temperature") or not self.may_sample
         self.sampled = self.column("temperature") > 0.0 if self.may_sample else tf.constant(False)  # (B, 1) or ()
 
     def on(self, name: str) -> bool:
@@ -296,6 +300,20 @@ class _Knobs:
 
     def overridden(self, name: str) -> bool:
         return name in self._overrides
+
+    def where_sampled(self, drawn: Callable[[], tf.Tensor], searched: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """The one for pictures whose captions are sampled, the other for the rest, int32 (B, K) each; of the two only
+        what any picture of the batch needs is computed."""
+        if not self.may_sample:
+            return searched()
+        if not self.may_search:
+            return drawn()
+
+        def both():
+            return tf.where(self.sampled, drawn(), searched())
+
+        of_some = functools.partial(tf.cond, tf.reduce_any(self.sampled), both, searched)
+        return tf.cond(tf.reduce_all(self.sampled), drawn, of_some)
 
     def column(self, name: str) -> tf.Tensor:
         """(B, 1), or a scalar."""
@@ -367,9 +385,23 @@ def _sample(step: tf.Tensor, uniform: tf.Tensor, knobs: _Knobs) -> tf.Tensor:
     if knobs.differs("typical_p", 1.0):
         typical = functools.partial(_typical, kept, knobs.block("typical_p"))
         kept = tf.cond(tf.reduce_any(knobs.column("typical_p") < 1.0), typical, lambda: kept)
-    cumulative = tf.cumsum(kept, axis=-1)
-    threshold = uniform[:, :, tf.newaxis] * cumulative[:, :, -1:] * (1 - 1e-6)
-    return tf.reduce_sum(tf.cast(cumulative <= threshold, tf.int32), axis=-1)
+    return _inverted(kept, uniform)
+
+
+def _inverted(mass: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """Where the cumulative sum of `mass` float32 (B, K, V) first passes its `uniform` (B, K) share, int32 (B, K); never
+    where there is none. First in which block of words, then where in it: to sum up by and by is slow, to add up not."""
+    (B, K, _), V = tf.unstack(tf.shape(mass)), mass.shape[2]
+    blocks = -(-V // _BLOCK)
+    mass = tf.reshape(tf.pad(mass, [[0, 0], [0, 0], [0, blocks * _BLOCK - V]]), [B, K, blocks, _BLOCK])
+    cumulative = tf.cumsum(tf.reduce_sum(mass, axis=3), axis=2)  # (B, K, blocks)
+    threshold = uniform[:, :, tf.newaxis] * cumulative[:, :, -1:] * (1 - 1e-6)  # (B, K, 1)
+    passed = cumulative <= threshold
+    block = tf.reduce_sum(tf.cast(passed, tf.int32), axis=2)  # (B, K)
+    threshold -= tf.reduce_max(tf.where(passed, cumulative, 0.0), axis=2, keepdims=True)
+    cumulative = tf.cumsum(tf.gather(mass, block, batch_dims=2), axis=2)  # (B, K, _BLOCK)
+    threshold = tf.minimum(threshold, cumulative[:, :, -1:] * (1 - 1e-6))  # sums of blocks are rounded otherwise
+    return block * _BLOCK + tf.reduce_sum(tf.cast(cumulative <= threshold, tf.int32), axis=2)
 
 
 def _likeliest(probabilities: tf.Tensor, kept: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor) -> tf.Tensor:

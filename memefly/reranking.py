@@ -34,7 +34,8 @@ def without_picture(network: Network, features: tf.Tensor, tokens: tf.Tensor) ->
     said = tf.concat([start, tf.reshape(tokens, [1, B * K, T])], axis=2)
     logits, _ = network.teacher_forced(tf.zeros_like(features[:1]), said, fed=None, training=False, noise=None)
     real = tf.not_equal(tf.reshape(tokens, [B * K, T]), PAD_ID)
-    of_each = tf.gather(tf.nn.log_softmax(logits), tf.boolean_mask(said[0, :, 1:], real), batch_dims=1)
+    told = logits if network.normalized else tf.nn.log_softmax(logits)
+    of_each = tf.gather(told, tf.boolean_mask(said[0, :, 1:], real), batch_dims=1)
     summed = tf.reduce_sum(tf.scatter_nd(tf.where(real), of_each, tf.shape(real, tf.int64)), axis=1)
     return tf.reshape(summed, [B, K])
 

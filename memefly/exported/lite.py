@@ -135,7 +135,7 @@ class _Stepwise:
     sizes, which are faster, cannot be converted."""
 
     def __init__(self, network: Network):
-        self._network, self.attends = network, network.attends
+        self._network, self.attends, self.normalized = network, network.attends, network.normalized
         self.vocabulary_size, self.positions = network.vocabulary_size, network.positions
         self.encode, self.step = network.encode, network.step
 

@@ -36,7 +36,7 @@ from memefly.networks.words import Words
 
 
 class AttentionNetwork(tf.Module):
-    attends = True
+    attends, normalized = True, False
 
     def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="attention_network")

@@ -29,6 +29,7 @@ class Ensemble(tf.Module):
         self.members = list(members)
         first = self.members[0]
         self.vocabulary_size, self.positions, self.attends = first.vocabulary_size, first.positions, first.attends
+        self.normalized = True
 
     def encode(self, features):
         encoded = [member.encode(features) for member in self.members]

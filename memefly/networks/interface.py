@@ -64,6 +64,7 @@ class Network(Protocol):
     vocabulary_size: int
     positions: int  # L, of alphas
     attends: bool  # whether alphas are the network's own, or uniform
+    normalized: bool  # whether logits are log-probabilities as they come
 
     def encode(self, features: tf.Tensor) -> tuple:
         """Standardised features float32 (P, h, w, D) to (memory, state of one caption a picture). A dimension of the

@@ -39,6 +39,7 @@ class Interpolated(tf.Module):
         self.trust = tf.Variable(tf.ones([self.ngrams.kinds]), name="trust", trainable=False)  # g, by kind of history
         self.left = tf.Variable(tf.zeros([network.vocabulary_size]), name="left", trainable=False)  # 1 for such tokens
         self.vocabulary_size, self.positions, self.attends = network.vocabulary_size, network.positions, network.attends
+        self.normalized = True
 
     def encode(self, features):
         memory, state = self.network.encode(features)
@@ -71,15 +72,23 @@ class Interpolated(tf.Module):
         """Probabilities of the next word by the network, from its logits (N, V), and by the n-gram model, both float32
         (N, V), those of tokens that are left to the network being its own; and the kind of history, int32 (N,)."""
         own = tf.nn.softmax(logits)
+        counted, kind = self._others(history, own)
+        return own, own * self.left + counted, kind
+
+    def _others(self, history: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What counting makes of all words but those that are left to the network, whose share of the whole they have:
+        float32 (N, V), 0 for the others; and the kind of history."""
         counted, kind = self.ngrams(history)
-        others = 1.0 - self.left
-        owed, known = (tf.reduce_sum(p * others, axis=1, keepdims=True) for p in (own, counted))
-        return own, own * self.left + counted * others * owed / tf.maximum(known, _LEAST), kind
+        others = tf.expand_dims(1.0 - self.left, 1)  # (V, 1)
+        owed, known = (tf.linalg.matmul(p, others) for p in (own, counted))  # (N, 1), sums in one pass
+        return counted * (owed / tf.maximum(known, _LEAST)) * others[:, 0], kind
 
     def _mixed(self, logits: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
-        own, counted, kind = self.both(logits, history)
+        own = tf.nn.softmax(logits)
+        counted, kind = self._others(history, own)
         trust = tf.expand_dims(tf.gather(self.trust, kind), 1)
-        return tf.math.log(trust * own + (1.0 - trust) * counted + _LEAST)
+        doubt = 1.0 - trust
+        return tf.math.log(own * (trust + doubt * self.left) + doubt * counted + _LEAST)
 
     def fit(self, by_network: np.ndarray, by_ngrams: np.ndarray, kinds: np.ndarray) -> None:
         """Sets how far the network is trusted from captions that neither has learnt from: probabilities float (R,) of
@@ -127,29 +136,38 @@ class NgramTables(tf.Module):
         """The last words int32 (N, H), the last one last and <s> before the first, to the probabilities of the next one
         float32 (N, V), and the kind of history int32 (N,), below `kinds`."""
         hashes = self._hashes(history)  # (N, H), of the last word, of the last two, …
-        buckets = tf.size(self.keys) // SLOTS
+        # Of their values, not the variables: to gather from a variable makes every later read of it a copy.
+        keys, starts, ends, rests, followers, shares, first = (
+            tf.convert_to_tensor(table)
+            for table in (self.keys, self.starts, self.ends, self.rests, self.words, self.shares, self.first)
+        )
+        buckets = tf.size(keys) // SLOTS
         slots = tf.expand_dims(tf.math.floormod(hashes, buckets) * SLOTS, 2) + tf.range(SLOTS)  # (N, H, S)
-        match = tf.equal(tf.gather(self.keys, slots), tf.expand_dims(hashes, 2))
+        match = tf.equal(tf.gather(keys, slots), tf.expand_dims(hashes, 2))
         seen = tf.reduce_any(match, axis=2)  # (N, H)
         place = tf.reduce_max(tf.where(match, slots, 0), axis=2)
-        rest = tf.where(seen, tf.gather(self.rests, place), 1.0)
-        words, shares, left = [], [], tf.ones_like(rest[:, :1])  # (N, 1), by all longer histories
+        rest = tf.where(seen, tf.gather(rests, place), 1.0)
+        starts, ends = tf.gather(starts, place), tf.where(seen, tf.gather(ends, place), 0)  # (N, H)
+        at, there, weights, left = [], [], [], tf.ones_like(rest[:, :1])  # (N, 1), by all longer histories
         for k in reversed(range(self.order - 1)):
-            at = tf.gather(self.starts, place[:, k : k + 1]) + tf.range(FOLLOWERS[min(k, len(FOLLOWERS) - 1)])
-            there = seen[:, k : k + 1] & (at < tf.gather(self.ends, place[:, k : k + 1]))
-            at = tf.where(there, at, 0)
-            words.append(tf.where(there, tf.gather(self.words, at), PAD_ID))
-            shares.append(tf.where(there, tf.gather(self.shares, at) * left, 0.0))
+            places = starts[:, k : k + 1] + tf.range(FOLLOWERS[min(k, len(FOLLOWERS) - 1)])
+            at.append(places)
+            there.append(places < ends[:, k : k + 1])
+            weights.append(tf.where(there[-1], left, 0.0))
             left *= rest[:, k : k + 1]
-        N, V = tf.shape(history)[0], tf.size(self.first)
-        index = tf.expand_dims(tf.range(N) * V, 1) + tf.concat(words, axis=1)  # (N, F)
-        flat = tf.scatter_nd(
-            tf.reshape(index, [-1, 1]), tf.reshape(tf.concat(shares, axis=1), [-1]), tf.reshape(N * V, [1])
-        )
+        # Beside each other, (N, F): what is read of large tables is read at once.
+        all_there = tf.concat(there, axis=1)
+        read = tf.where(all_there, tf.concat(at, axis=1), 0)
+        words = tf.where(all_there, tf.gather(followers, read), PAD_ID)
+        shares = tf.gather(shares, read) * tf.concat(weights, axis=1)
+        N, V = tf.shape(history)[0], tf.size(first)
+        index = tf.expand_dims(tf.range(N) * V, 1) + words
+        # As scatter_nd would have it, several times as fast.
+        flat = tf.math.unsorted_segment_sum(tf.reshape(shares, [-1]), tf.reshape(index, [-1]), N * V)
         length = tf.reduce_max(tf.where(seen, tf.range(1, self.order), 0), axis=1)  # (N,), of the longest one seen
         own = tf.gather(tf.concat([tf.ones_like(rest[:, :1]), rest], axis=1), length, batch_dims=1)
         kind = length * _RESTS + tf.clip_by_value(tf.cast(own * _RESTS, tf.int32), 0, _RESTS - 1)
-        return tf.reshape(flat, [N, V]) + self.first * left, kind
+        return tf.reshape(flat, [N, V]) + first * left, kind
 
     def _hashes(self, history: tf.Tensor) -> tf.Tensor:
         """As `memefly.ngrams.hashes` has them."""

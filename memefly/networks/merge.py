@@ -25,7 +25,7 @@ from memefly.networks.words import Words
 
 
 class MergeNetwork(tf.Module):
-    attends = False
+    attends = normalized = False
 
     def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="merge_network")

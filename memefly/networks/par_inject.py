@@ -27,7 +27,7 @@ from memefly.networks.words import Words
 
 
 class ParInjectNetwork(tf.Module):
-    attends = False
+    attends = normalized = False
 
     def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="par_inject_network")

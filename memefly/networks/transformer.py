@@ -32,7 +32,7 @@ _NEVER = -1e9
 
 
 class TransformerNetwork(tf.Module):
-    attends = True
+    attends, normalized = True, False
 
     def __init__(self, config: NetworkConfig, vocabulary_size: int, feature_shape: tuple[int, int, int], seed: int):
         super().__init__(name="transformer_network")
