@@ -70,7 +70,7 @@ class AttentionNetwork(tf.Module):
         values = dropout(values) + self.position  # (P, L, A)
         keys = tf.tensordot(values, self.key_kernel, 1)  # (P, L, A)
         start = tf.tanh(tf.reduce_mean(values, axis=1) @ self.state_kernel + self.state_bias)
-        return (self._heads(keys), self._heads(values), *self._of_hidden()), self.cell.start(start)
+        return (self._heads(keys), self._heads(values), *self._of_hidden(), self.words.output()), self.cell.start(start)
 
     def _heads(self, x):
         """(P, L, A) to (P, N, L, A / N)."""
@@ -83,7 +83,7 @@ class AttentionNetwork(tf.Module):
 
     def step(self, memory, state, token):
         word = self.words.embed(token)  # (B, E)
-        *memory, kernel, bias = memory
+        *memory, kernel, bias, output = memory
         state, context, alphas = self._advance(
             memory,
             self.cell.project("word", word) + self.cell.bias,
@@ -91,7 +91,7 @@ class AttentionNetwork(tf.Module):
             lambda context: self.cell.project("context", context),
             state,
         )
-        return self._logits(word, state[0], context), state, alphas
+        return self._logits(word, state[0], context, output), state, alphas
 
     def _of_hidden(self):
         """All that the hidden state is multiplied by, side by side: the gates', the query's and the gating scalar's.
@@ -124,16 +124,16 @@ class AttentionNetwork(tf.Module):
         query = tf.reshape(query, [tf.shape(query)[0], -1, N, A // N])  # (P, C, N, A/N)
         return tf.linalg.matmul(tf.transpose(query, [0, 2, 1, 3]), keys, transpose_b=True) / math.sqrt(A // N)
 
-    def _logits(self, word, hidden, context, dropout=None):
+    def _logits(self, word, hidden, context, output=None, dropout=None):
         """Deep output: (…, E), (…, U), (…, A) to (…, V)."""
         mixed = tf.tanh(word + hidden @ self.output_state + context @ self.output_context)
-        return self.words.logits(dropout(mixed) if dropout else mixed)
+        return self.words.logits(dropout(mixed) if dropout else mixed, output)
 
     # --- a caption whose words are known --------------------------------------------------------------------------
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        (*memory, kernel, bias), state = self.encode(features, training=training, noise=dropout.fork())
+        (*memory, kernel, bias, _), state = self.encode(features, training=training, noise=dropout.fork())
         C = tf.shape(tokens)[1]
         state = tuple(tf.repeat(s, C, axis=0) for s in state)  # each (B, U)
         packed = Packed(tokens)
@@ -153,7 +153,7 @@ class AttentionNetwork(tf.Module):
         hiddens, contexts, alphas = packed.unroll(step, (word_gates, offsets), state, widths)
         of_hidden.inputs, of_context.inputs = packed.before(state[0], hiddens), contexts
         words, hiddens, contexts = (packed.real_rows(x) for x in (words, hiddens, contexts))
-        return self._logits(words, hiddens, contexts, dropout), packed.dense(alphas)
+        return self._logits(words, hiddens, contexts, dropout=dropout), packed.dense(alphas)
 
 
 @tf.custom_gradient

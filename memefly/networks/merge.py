@@ -43,25 +43,25 @@ class MergeNetwork(tf.Module):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
         picture = dropout(self.pooled(features))  # (P, E)
         start = tf.zeros([tf.shape(picture)[0], self.config.units * self.cell.states])
-        return (picture @ self.output_picture,), self.cell.start(start)
+        return (picture @ self.output_picture, self.words.output()), self.cell.start(start)
 
     def step(self, memory, state, token):
         gates = self.cell.project("word", self.words.embed(token)) + self.cell.bias
         state = self.cell.advance(gates, state[0] @ self.cell.recurrent + self.cell.recurrent_bias, state)
-        (picture,) = memory
+        picture, output = memory
         picture = tf.repeat(picture, tf.shape(state[0])[0] // tf.maximum(1, tf.shape(picture)[0]), axis=0)  # (B, E)
-        return self._logits(state[0], picture), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
+        return self._logits(state[0], picture, output), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
 
-    def _logits(self, hidden, picture, dropout=None):
+    def _logits(self, hidden, picture, output=None, dropout=None):
         mixed = tf.tanh(hidden @ self.output_state + picture)
-        return self.words.logits(dropout(mixed) if dropout else mixed)
+        return self.words.logits(dropout(mixed) if dropout else mixed, output)
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        (picture,), state = self.encode(features, training=training, noise=dropout.fork())
+        (picture, _), state = self.encode(features, training=training, noise=dropout.fork())
         state = tuple(tf.repeat(s, tf.shape(tokens)[1], axis=0) for s in state)  # each (B, U)
         packed = Packed(tokens)
         words = dropout(self.words.embed(packed.ids(tokens if fed is None else fed)))  # (N, E)
         hiddens = packed.real_rows(unroll_plain(self.cell, self.cell.project("word", words), state, packed))  # (R, U)
         pictures = packed.real_rows(tf.gather(picture, packed.picture))  # (R, E)
-        return self._logits(hiddens, pictures, dropout), uniform_alphas(packed.real, self.positions)
+        return self._logits(hiddens, pictures, dropout=dropout), uniform_alphas(packed.real, self.positions)

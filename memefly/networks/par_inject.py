@@ -44,26 +44,26 @@ class ParInjectNetwork(tf.Module):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
         picture = dropout(self.pooled(features))  # (P, E)
         start = tf.zeros([tf.shape(picture)[0], self.config.units * self.cell.states])
-        return (self.cell.project("picture", picture),), self.cell.start(start)
+        return (self.cell.project("picture", picture), self.words.output()), self.cell.start(start)
 
     def step(self, memory, state, token):
-        (picture,) = memory  # (P, G * U)
+        picture, output = memory  # (P, G * U), (E, V)
         picture = tf.repeat(picture, tf.shape(token)[0] // tf.maximum(1, tf.shape(picture)[0]), axis=0)  # (B, G * U)
         gates = self.cell.project("word", self.words.embed(token)) + self.cell.bias + picture
         recurrent = state[0] @ self.cell.recurrent + self.cell.recurrent_bias
         state = self.cell.advance(gates, recurrent, state)
-        return self._logits(state[0]), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
+        return self._logits(state[0], output), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
 
-    def _logits(self, hidden, dropout=None):
+    def _logits(self, hidden, output=None, dropout=None):
         mixed = tf.tanh(hidden @ self.output_state)
-        return self.words.logits(dropout(mixed) if dropout else mixed)
+        return self.words.logits(dropout(mixed) if dropout else mixed, output)
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        (picture,), state = self.encode(features, training=training, noise=dropout.fork())
+        (picture, _), state = self.encode(features, training=training, noise=dropout.fork())
         state = tuple(tf.repeat(s, tf.shape(tokens)[1], axis=0) for s in state)  # each (B, U)
         packed = Packed(tokens)
         words = dropout(self.words.embed(packed.ids(tokens if fed is None else fed)))  # (N, E)
         gates = self.cell.project("word", words) + tf.gather(picture, packed.picture)  # (N, G*U)
         hiddens = packed.real_rows(unroll_plain(self.cell, gates, state, packed))  # (R, U)
-        return self._logits(hiddens, dropout), uniform_alphas(packed.real, self.positions)
+        return self._logits(hiddens, dropout=dropout), uniform_alphas(packed.real, self.positions)

@@ -51,7 +51,7 @@ class TransformerNetwork(tf.Module):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
         features = tf.reshape(features, [-1, self.positions, self._channels])  # (P, L, D)
         picture = dropout(tf.tensordot(features, self.project_kernel, 1) + self.project_bias) + self.position
-        memory = tuple(layer.of_picture(picture) for layer in self.layers)
+        memory = (*(layer.of_picture(picture) for layer in self.layers), self.words.output())
         P, N = tf.shape(features)[0], self.config.heads
         nothing = tf.zeros([P, 2 * N, 0, self.config.attention_units // N])  # said so far
         return memory, (nothing,) * len(self.layers)
@@ -60,23 +60,24 @@ class TransformerNetwork(tf.Module):
         place = tf.cast(tf.shape(state[0])[2], tf.float32)[tf.newaxis]
         x = self._embed(token) + sines(place, self.config.embedding)  # (B, E)
         grown = []
-        for layer, picture, past in zip(self.layers, memory, state):
+        *pictures, output = memory
+        for layer, picture, past in zip(self.layers, pictures, state):
             x, past, alphas = layer.step(x, picture, past)
             grown.append(past)
-        return self.words.logits(self.norm(x)), tuple(grown), tf.reshape(alphas, [-1, self.positions])
+        return self.words.logits(self.norm(x), output), tuple(grown), tf.reshape(alphas, [-1, self.positions])
 
     def _embed(self, ids):
         return self.words.embed(ids) * math.sqrt(self.config.embedding)
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         dropout = Dropout(self.config.dropout if training else 0.0, noise)
-        memory, _ = self.encode(features, training=training, noise=dropout.fork())
+        (*pictures, _), _ = self.encode(features, training=training, noise=dropout.fork())
         C, S = tf.shape(tokens)[1], tf.shape(tokens)[2] - 1
         read = tf.reshape((tokens if fed is None else fed)[..., :-1], [-1, S])  # (B, S)
         real = tf.not_equal(tf.reshape(tokens[..., 1:], [-1, S]), PAD_ID)  # (B, S)
         x = dropout(self._embed(read) + sines(tf.range(tf.cast(S, tf.float32)), self.config.embedding))  # (B, S, E)
         later = _NEVER * (1.0 - tf.linalg.band_part(tf.ones([S, S]), -1, 0))  # (S, S)
-        for layer, picture in zip(self.layers, memory):
+        for layer, picture in zip(self.layers, pictures):
             x, alphas = layer(x, picture, C, later, dropout)
         told = self.norm(tf.boolean_mask(x, real))  # (R, E)
         return self.words.logits(dropout(told)), alphas * tf.cast(real, tf.float32)[..., tf.newaxis]

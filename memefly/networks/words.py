@@ -29,7 +29,14 @@ class Words(tf.Module):
         # Of the value, not the variable: to gather from a variable makes every later read of it a copy.
         return tf.gather(tf.convert_to_tensor(self.embedding), ids)
 
-    def logits(self, x: tf.Tensor) -> tf.Tensor:
-        """Float32 (N, E) to (N, V)."""
+    def output(self) -> tf.Tensor:
+        """What few vectors are best multiplied by, float32 (E, V). Part of a network's memory: a matrix that is tied is
+        turned once for all words of a search, and not read across its rows for each."""
+        return tf.transpose(self.embedding) if self.kernel is None else tf.convert_to_tensor(self.kernel)
+
+    def logits(self, x: tf.Tensor, output: tf.Tensor | None = None) -> tf.Tensor:
+        """Float32 (N, E) to (N, V), by `output` where that is at hand."""
+        if output is not None:
+            return x @ output + self.bias
         tied = self.kernel is None
         return tf.linalg.matmul(x, self.embedding if tied else self.kernel, transpose_b=tied) + self.bias
