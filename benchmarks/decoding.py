@@ -9,10 +9,14 @@ rules of the search are ours on both sides, so that both find the same captions;
 peer ranks words with NumPy where the original went through them one by one. It is slow, so it gets a few pictures at a
 time where ours gets a batch.
 
-Latency is that of our attention networks, features in hand: one picture, beam 3, 20 tokens, in TensorFlow's graph,
-there with words and phrases that may not be said (`latency_ms_blocked`), and as LiteRT reads it from an eight-bit model
-(`memefly.exported.lite`). The weights are random and `</s>` is held down, so
+Latency is that of our networks as they are by default, words sharing one matrix, features in hand: one picture, beam 3,
+20 tokens, in TensorFlow's graph, there with words and phrases that may not be said (`latency_ms_blocked`), and as
+LiteRT reads it from an eight-bit model (`memefly.exported.lite`). The weights are random and `</s>` is held down, so
 that decoding goes on to the last token.
+
+What a network costs, and choosing among candidates, are told as ratios: captions a second of the attention network to
+those of a transformer, and of ensembles of both, in a batch and alone; the time of eight samples of which one is said,
+ranked by what the picture adds (`memefly.reranking`), to that of one sample, of the transformer.
 
 All sides take turns in each of `--repeats` rounds; told are medians.
 
@@ -149,12 +153,19 @@ def check_search() -> None:
     assert searches.same() == 1.0, f"the searches differ: {searches.found.tokens.numpy()} and {searches.peer_found}"
 
 
+def endless(sizes: Sizes, **network) -> Network:
+    """A network of random weights that goes on to the last token."""
+    made = our_network(sizes, tie_weights=True, **network)
+    for member in getattr(made, "members", [made]):
+        member.words.bias.assign(-1e3 * tf.one_hot(END_ID, sizes.vocabulary))
+    return made
+
+
 class Latency:
-    """One picture over and over through an attention network of default sizes."""
+    """One picture over and over through a network of default sizes."""
 
     def __init__(self, sizes: Sizes, config: DecodingConfig, calls: int, **network):
-        network = our_network(sizes, **network)
-        network.words.bias.assign(-1e3 * tf.one_hot(END_ID, sizes.vocabulary))
+        network = endless(sizes, **network)
         # As many words that may not come last as there are.
         dangling = range(len(RESERVED_TOKENS), len(RESERVED_TOKENS) + len(DANGLING))
         self._calls, self.milliseconds = calls, []
@@ -174,6 +185,49 @@ class Latency:
             self._search()
             self.milliseconds.append(1e3 * (time.perf_counter() - start))
         return self._calls
+
+
+class Batch:
+    """A batch of pictures over and over through a network of default sizes; a call returns how many they are."""
+
+    def __init__(self, sizes: Sizes, config: DecodingConfig, pictures: int, calls: int = 1, **network):
+        self._features = tf.random.stateless_normal([pictures, *sizes.feature_shape], [0, 0])
+        self._search, self._calls = our_search(endless(sizes, **network), config, pictures, sizes), calls
+        self()
+
+    def __call__(self) -> int:
+        for _ in range(self._calls):
+            tokens = self._search(self._features).tokens.numpy()
+        return self._calls * len(tokens)
+
+
+TRANSFORMER = {"kind": "transformer", "heads": 4}
+KINDS = {
+    "attention": {},
+    "transformer": TRANSFORMER,
+    "attention_x3": {"members": 3},
+    "transformer_x3": {**TRANSFORMER, "members": 3},
+}
+
+
+def costs(sizes: Sizes, pictures: int, calls: int, repeats: int, tokens: int) -> dict[str, dict[str, float]]:
+    """How much slower than the attention network each kind is, and eight candidates than one."""
+    search = DecodingConfig(beam=3, max_length=tokens)
+    kinds = {name: Batch(sizes, search, pictures, calls, **network) for name, network in KINDS.items()}
+    sample = {"temperature": 1.0, "min_p": 0.02, "max_length": tokens, "beam": 1}
+    chosen = {"candidates": 8, "mmi": 1.0, "repetition": 10.0, "difference": 5.0}
+    one = Batch(sizes, DecodingConfig(**sample), pictures, calls, **TRANSFORMER)
+    eight = Batch(sizes, DecodingConfig(**sample, **chosen), pictures, calls, **TRANSFORMER)
+    told = training.rates(repeats, **kinds, one=one, eight=eight)
+
+    def ratio(slow: str, fast: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(told[fast], told[slow])), 2)
+
+    return {
+        "of_attention": {name: ratio(name, "attention") for name in list(KINDS)[1:]},
+        "of_one_sample": {"eight_candidates": ratio("eight", "one")},
+        "captions_a_second": {name: round(statistics.median(values), 2) for name, values in told.items()},
+    }
 
 
 class BlockedLatency(Latency):
@@ -244,6 +298,11 @@ def main() -> None:
     for name, latency in latencies.items():
         low, middle, high = np.percentile(latency.milliseconds, [10, 50, 90])
         print(f"{name:<20} {middle:6.1f} (10 % below {low:.1f}, 10 % above {high:.1f})")
+    many = costs(sizes, arguments.pictures, 1, arguments.repeats, single.max_length)
+    alone = costs(sizes, 1, max(1, arguments.calls // arguments.repeats), arguments.repeats, single.max_length)
+    for pictures, found in ((arguments.pictures, many), (1, alone)):
+        print(f"{pictures} at a time, of the time of attention: {found['of_attention']}; of one sample's: ", end="")
+        print(found["of_one_sample"])
     result = {
         "name": "decoding",
         "ratio": round(ours / peer, 1),
@@ -252,6 +311,8 @@ def main() -> None:
         "unit": "captions a second",
         "ratios": [round(a / b, 1) for a, b in zip(told["ours"], told["peer"])],
         **{name: round(statistics.median(latency.milliseconds), 2) for name, latency in latencies.items()},
+        "batch": many,
+        "alone": alone,
         "same_captions": searches.same(),
         "tokens_mean": round(float(lengths.mean()), 2),
         "repeats": arguments.repeats,

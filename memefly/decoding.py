@@ -223,7 +223,8 @@ def decode(
         parent, token = chosen // V, chosen % V
         parent = rows + parent  # among all N
         state = tf.nest.map_structure(lambda x: tf.gather(x, tf.reshape(parent, [-1])), state)
-        log_probs = tf.gather(tf.reshape(log_probs, [-1]), parent) + tf.gather(tf.reshape(step, [-1]), rows * V + chosen)
+        of_token = tf.gather(tf.reshape(step, [-1]), rows * V + chosen)
+        log_probs = tf.gather(tf.reshape(log_probs, [-1]), parent) + of_token
         lengths = tf.gather(tf.reshape(longer, [-1]), parent)
         said = tf.gather(tf.reshape(said[:, :, 1:], [-1, T]), parent)
         said = tf.concat([said, tf.expand_dims(token, 2)], axis=2)

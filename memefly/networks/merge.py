@@ -50,7 +50,8 @@ class MergeNetwork(tf.Module):
         state = self.cell.advance(gates, state[0] @ self.cell.recurrent + self.cell.recurrent_bias, state)
         picture, output = memory
         picture = tf.repeat(picture, tf.shape(state[0])[0] // tf.maximum(1, tf.shape(picture)[0]), axis=0)  # (B, E)
-        return self._logits(state[0], picture, output), state, uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
+        alphas = uniform_alphas(tf.ones_like(token, tf.bool), self.positions)
+        return self._logits(state[0], picture, output), state, alphas
 
     def _logits(self, hidden, picture, output=None, dropout=None):
         mixed = tf.tanh(hidden @ self.output_state + picture)
