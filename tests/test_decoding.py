@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from memefly import networks
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import DecodingConfig, _inverted, decode
 from memefly.networks import NetworkConfig
 from memefly.rules import dangling_ids
 from memefly.safety.constraint import constrain
@@ -410,3 +410,19 @@ def test_what_is_not_blocked_is_said_as_before():
     plain, same = (decode(net, features(), DecodingConfig(max_length=9), (), b) for b in (None, blocked))
     np.testing.assert_array_equal(plain.tokens, same.tokens)
     np.testing.assert_array_equal(plain.scores, same.scores)
+
+
+def test_a_word_is_drawn_where_the_cumulative_sum_passes():
+    """Over several blocks of words, some without any probability; never a word that has none."""
+    rng = np.random.default_rng(0)
+    mass = rng.dirichlet([0.05] * 150, (3, 40)).astype(np.float32) * rng.uniform(0.2, 3, (3, 40, 1)).astype(np.float32)
+    mass[mass < 1e-6] = 0
+    mass[0, :, :64] = 0  # a block of nothing first
+    mass[1, :, 64:] = 0  # and last
+    uniform = rng.random((3, 40)).astype(np.float32)
+    uniform[:, :2] = 0, np.nextafter(np.float32(1), np.float32(0))
+    found = _inverted(tf.constant(mass), tf.constant(uniform)).numpy()
+    cumulative = np.cumsum(mass.astype(np.float64), axis=2)
+    exact = (cumulative <= uniform[..., np.newaxis] * cumulative[..., -1:] * (1 - 1e-6)).sum(axis=2)
+    assert (np.take_along_axis(mass, found[..., np.newaxis], axis=2) > 0).all()
+    assert (found == exact).mean() > 0.98, "rounding apart"
