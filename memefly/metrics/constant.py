@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from memefly.metrics.bleu import MAX_ORDER, BleuStatistics, Tokens, closest_length, ngrams
+from memefly.metrics.bleu import MAX_ORDER, BleuStatistics, Tokens, closest_length, most_in_one, ngrams
 
 
 @dataclass
@@ -32,11 +32,8 @@ class ConstantCaptionSearch:
 
     def add(self, references: Sequence[Tokens]) -> None:
         """One picture. Its references are candidates too."""
-        ceiling: Counter[tuple[str, ...]] = Counter()
-        for reference in references:
-            ceiling |= ngrams(reference)
-            self.candidates.add(tuple(reference))
-        for ngram, count in ceiling.items():
+        self.candidates.update(map(tuple, references))
+        for ngram, count in most_in_one(references).items():
             for level in range(1, count + 1):
                 self.matched[ngram][level] += 1
         self.lengths[tuple(sorted({len(r) for r in references}))] += 1
