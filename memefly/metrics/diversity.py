@@ -115,19 +115,27 @@ class NoveltyIndex:
         self._having = {part: np.array(rows, np.int32) for part, rows in having.items()}
         self._sizes = np.array([len(_parts(caption)) for caption in self._seen])
         self._copies = set(self._seen)
+        self._known: dict[tuple[str, ...], tuple[int, float]] = {}  # captions come again, once a slice
 
     def of(self, hypotheses: Sequence[Tokens]) -> Novelty:
         nearest, similarity, copied = [], [], []
         for hypothesis in map(tuple, hypotheses):
-            parts = _parts(hypothesis)
-            rows = [self._having[part] for part in parts if part in self._having]
-            common = np.bincount(np.concatenate(rows), minlength=len(self._seen)) if rows else np.zeros(len(self._seen))
-            dice = 2 * common / (self._sizes + len(parts))
-            best = int(dice.argmax())
+            if hypothesis not in self._known:
+                self._known[hypothesis] = self._nearest(hypothesis)
+            best, dice = self._known[hypothesis]
             copied.append(hypothesis in self._copies)
             nearest.append(" ".join(hypothesis if copied[-1] else self._seen[best]))
-            similarity.append(float(dice[best]))
+            similarity.append(dice)
         return Novelty(nearest, np.array(similarity), np.array(copied, bool))
+
+    def _nearest(self, hypothesis: tuple[str, ...]) -> tuple[int, float]:
+        """The row of the first of the nearest, and how near it is."""
+        parts = _parts(hypothesis)
+        rows = [self._having[part] for part in parts if part in self._having]
+        common = np.bincount(np.concatenate(rows), minlength=len(self._seen)) if rows else np.zeros(len(self._seen))
+        dice = 2 * common / (self._sizes + len(parts))
+        best = int(dice.argmax())
+        return best, float(dice[best])
 
 
 def novelty(hypotheses: Sequence[Tokens], training: Iterable[Tokens]) -> Novelty:
