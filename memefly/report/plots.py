@@ -21,14 +21,20 @@ _SCORES = {"val_bleu4": "BLEU-4", "val_cider": "CIDEr-D", "val_rouge_l": "ROUGE-
 
 
 def curves(history: Sequence[dict]) -> str:
-    """Loss, and scores on val, by epoch; "" without epochs. A line parts the stages of training."""
+    """Loss, and scores on val, by epoch, and bits a character where training has told them; "" without epochs. A line
+    parts the stages of training."""
     if not history:
         return ""
     from matplotlib.ticker import MaxNLocator
 
-    with _page(figsize=(9, 3.2)) as (figure, out):
-        loss, scores = figure.subplots(1, 2)
+    bits = [epoch.get("val_bits_a_character") for epoch in history]
+    told = None not in bits
+    with _page(figsize=(12 if told else 9, 3.2)) as (figure, out):
+        loss, scores, *more = figure.subplots(1, 3 if told else 2)
         epochs = range(1, len(history) + 1)
+        for axes in more:
+            axes.plot(epochs, bits, color=_LINES[0], marker="o", markersize=3)
+            axes.set_title("bits a character on val", fontsize=10)
         loss.plot(epochs, [epoch["loss"] for epoch in history], color=_LINES[0], marker="o", markersize=3)
         loss.set_title("loss on train", fontsize=10)
         for (key, name), colour in zip(_SCORES.items(), _LINES):
@@ -37,7 +43,7 @@ def curves(history: Sequence[dict]) -> str:
                 scores.plot(epochs, values, color=colour, marker="o", markersize=3, label=name)
         scores.set_title("scores on val, greedy decoding", fontsize=10)
         scores.legend(frameon=False)
-        for axes in (loss, scores):
+        for axes in (loss, scores, *more):
             axes.set_facecolor("none")
             axes.set_xlabel("epoch")
             axes.tick_params(colors=_INK)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from memefly.errors import UsageError
-from memefly.report import report
+from memefly.report import plots, report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
@@ -35,6 +35,14 @@ def picture(i: int) -> dict:
         "words": WORDS, "attention": [base64.b64encode(m.tobytes()).decode() for m in maps], "grid": [8, 8],
         "place": [float(drawer.random()), float(drawer.random())],
     }  # fmt: skip
+
+
+def test_curves_tell_bits_where_training_does():
+    epochs = [{"stage": "cross_entropy", "loss": 5.0 - i, "val_bleu4": 0.1, "val_cider": 0.1 * i} for i in range(3)]
+    assert "bits a character on val" not in plots.curves(epochs)
+    told = plots.curves([epoch | {"val_bits_a_character": 1.7 - 0.1 * i} for i, epoch in enumerate(epochs)])
+    assert {"loss on train", "scores on val", "bits a character on val"} <= set(re.findall(r"[a-z]+(?: [a-z]+)+", told))
+    assert plots.curves([]) == ""
 
 
 def summary() -> dict:
