@@ -264,10 +264,11 @@ def _of_candidates(
     def chosen():
         unseen = tf.zeros_like(log_probs)
         if knobs.on("mmi"):
-            unseen = tf.cond(
-                tf.reduce_any(knobs.column("mmi") > 0),
+            unseen = _where_any(
+                knobs.column("mmi") > 0,
                 lambda: reranking.without_picture(network, features, tokens),
                 lambda: unseen,
+                asked=knobs.overridden("mmi"),
             )
         weights = {name: knobs.column(name) for name in ("mmi", "repetition", "difference")}
         norm = _norm(lengths, knobs.column("length_penalty"))
@@ -275,8 +276,14 @@ def _of_candidates(
         best = reranking.best(log_probs, unseen, tokens, norm, vocabulary_size=size, break_id=break_id, **weights)
         return tf.where(chooses, best, order)
 
-    told = tf.cond(tf.reduce_any(chooses), chosen, lambda: order)
+    told = _where_any(chooses, chosen, lambda: order, asked=knobs.overridden("candidates"))
     return told[:, : knobs.largest("beam")]
+
+
+def _where_any(pictures: tf.Tensor, done: Callable[[], tf.Tensor], left: Callable[[], tf.Tensor], *, asked: bool):
+    """What is `done` where any of the pictures wants it, else what is `left`. A knob that nobody is `asked` for is a
+    constant, and no branch: in a graph of one batch size TensorFlow has lost what came of such a one."""
+    return tf.cond(tf.reduce_any(pictures), done, left) if asked else done()
 
 
 class _Knobs:
@@ -380,12 +387,12 @@ def _sample(step: tf.Tensor, uniform: tf.Tensor, knobs: _Knobs) -> tf.Tensor:
         kept = tf.where(probabilities >= least, kept, 0.0)
     # The rest has to put words in order, which costs more than all else of a step: only where it is asked for.
     if knobs.differs("top_k", 0) or knobs.differs("top_p", 1.0):
-        asked = tf.reduce_any(knobs.column("top_k") > 0) | tf.reduce_any(knobs.column("top_p") < 1.0)
+        wanted = (knobs.column("top_k") > 0) | (knobs.column("top_p") < 1.0)
         rule = functools.partial(_likeliest, probabilities, kept, knobs.block("top_k"), knobs.block("top_p"))
-        kept = tf.cond(asked, rule, lambda: kept)
+        kept = _where_any(wanted, rule, lambda: kept, asked=knobs.overridden("top_k") or knobs.overridden("top_p"))
     if knobs.differs("typical_p", 1.0):
         typical = functools.partial(_typical, kept, knobs.block("typical_p"))
-        kept = tf.cond(tf.reduce_any(knobs.column("typical_p") < 1.0), typical, lambda: kept)
+        kept = _where_any(knobs.column("typical_p") < 1.0, typical, lambda: kept, asked=knobs.overridden("typical_p"))
     return _inverted(kept, uniform)
 
 

@@ -180,3 +180,22 @@ def test_the_boxes_that_most_candidates_have_are_told():
     assert reranking.best(log_probs, nothing, tokens, norm, **knobs).numpy()[0, 0] == 0
     order = reranking.best(log_probs, nothing, tokens, norm, break_id=break_id, **knobs).numpy()[0]
     assert order.tolist() == [6, 1, 2, 3, 4, 5, 7, 0], "it comes last, and is there"
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"candidates": 6, "mmi": 0.5, "repetition": 2.0, "difference": 1.0},
+        {"temperature": 1.0, "candidates": 4, "mmi": 1.0},
+        {"temperature": 1.0, "top_k": 5, "top_p": 0.9, "typical_p": 0.8, "min_p": 0.01},
+    ],
+)
+def test_in_a_graph_of_one_batch_size(features, knobs):
+    """Where TensorFlow knows the size of the batch, and has lost what came of a branch that is always taken."""
+    net, config = build("transformer"), DecodingConfig(beam=2, **PLAIN, **knobs)
+    graph = tf.function(
+        lambda x: decode(net, x, config), input_signature=[tf.TensorSpec(features.shape)], autograph=False
+    )
+    found, expected = graph(features), decode(net, features, config)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
