@@ -233,11 +233,12 @@ def test_wandb_that_hangs_holds_no_run_and_a_wrong_key_is_told_first(finished, r
         assert done.stderr.startswith("memefly: WANDB_API_KEY: W&B at ") and "does not know this key" in done.stderr
         assert summary(tmp_path / "new")["components"] == [] and not (tmp_path / "new" / "artifacts").exists()
         root = Path(shutil.copytree(finished[0], tmp_path / "root", symlinks=True, ignore=lambda *_: {"wandb"}))
-        done = run(root, "--to", "Transform", **wrong)
+        done = run(root, "--to", "Transform", "--set", "text.min_count=2", **wrong)  # so that it has to run
         assert done.returncode == 0, "no node of this part speaks to W&B"
 
         server.behave("hang")
-        shorter = ["--set", "training.max_steps=5"]
+        assert {c["name"]: c["state"] for c in summary(root)["components"]}["Transform"] == "ran"
+        shorter = ["--set", "text.min_count=2", "--set", "training.max_steps=5"]
         done = run(root, "--from", "Trainer", "--to", "Trainer", *shorter, **server.environment())
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("does not answer within 5 s; from here on runs are kept in ROOT/wandb") == 1

@@ -131,8 +131,8 @@ def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog, dam
         content = bytearray(weights.read_bytes())
         content[len(content) // 2] ^= 255
         weights.write_bytes(bytes(content))
-    after = run(root, "training.max_steps=3", to_node="Evaluator")
-    assert after.baseline is None and after.metrics and after.blessed
+    after = run(root, "training.max_steps=3")
+    assert after.baseline is None and after.metrics and after.pushed
     assert str(model) in caplog.text and "is no baseline" in caplog.text
     assert "judges by what is asked of a first model" in caplog.text
     # And what is not changed is made anew, since it is not there.
@@ -140,8 +140,8 @@ def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog, dam
 
 
 def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
-    second = run(root, "training.max_steps=30", to_node="Evaluator")
-    assert second.blessed and second.baseline
+    second = run(root, "training.max_steps=30")
+    assert second.pushed and second.baseline
     unfit = "gate.floors.bleu4=0.9"  # what is trained next is not blessed
     third = run(root, "training.max_steps=3", unfit, to_node="Evaluator")
     assert third.baseline["bleu4"] == pytest.approx(second.metrics["bleu4"])
