@@ -83,6 +83,7 @@ def kind(keys: dict[str, object]) -> str:
     network, members = keys["network.kind"], keys["network.members"]
     label = network if network != "attention" else f"attention ({keys['network.attention']})"
     label += f", {members} members" if members > 1 else ""
+    label += "".join(f", {other['members']} {other['kind']} beside" for other in keys["network.beside"])
     later = [stage for stage in ("self_critical", "fine_tuning") if f"training.{stage}.epochs" in keys]
     return ", ".join([label, *(stage.replace("_", "-") for stage in later)])
 

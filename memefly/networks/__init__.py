@@ -6,7 +6,7 @@
     >>> logits, alphas = network.teacher_forced(features, tokens, training=True, noise=(1, 2))
 
 `memory` is what a picture offers, and stays as it is; `state` is what changes with every word. Several captions of a
-picture may be written at once over one memory: `state` is a tuple of tensors whose first axis is the caption,
+picture may be written at once over one memory: `state` is tensors, maybe nested, whose first axis is the caption,
 picture-major, so a decoder may repeat and gather it without knowing what it holds.
 """
 
@@ -43,6 +43,7 @@ def build_trained(
         "attention": AttentionNetwork, "par_inject": ParInjectNetwork, "merge": MergeNetwork,
         "transformer": TransformerNetwork,
     }  # fmt: skip
-    seeds = [seed + i * _SEED_OF_MEMBER for i in range(config.members)]
-    networks = [kinds[config.kind](config, vocabulary_size, feature_shape, own) for own in seeds]
+    members = [each for each in (config, *config.beside) for _ in range(each.members)]
+    seeds = [seed + i * _SEED_OF_MEMBER for i in range(len(members))]
+    networks = [kinds[each.kind](each, vocabulary_size, feature_shape, own) for each, own in zip(members, seeds)]
     return networks[0] if len(networks) == 1 else Ensemble(networks)

@@ -2,10 +2,11 @@
 captions Vinyals et al., arXiv 1609.06647, sec. 4.3.3).
 
     >>> network = build(NetworkConfig(members=3), vocabulary_size=5000, feature_shape=(8, 8, 2048), seed=0)
+    >>> both = NetworkConfig(members=2, beside=[{"kind": "transformer", "heads": 4, "members": 2}])
 
-The members are of one kind and size, and differ by their first weights and their dropout. Each is trained by itself, on
-the same batches; validation, decoding and all that follows see one network. A word costs as many times more as there
-are members, a picture's features cost what they did.
+Members of one kind and size differ by their first weights and their dropout; `beside` names others. Each is trained by
+itself, on the same batches; validation, decoding and all that follows see one network. A word costs as many times more
+as there are members, a picture's features cost what they did.
 
 Shapes: B captions, R real tokens, T tokens, V words, L positions.
 """
@@ -28,19 +29,18 @@ class Ensemble(tf.Module):
         super().__init__(name="ensemble")
         self.members = list(members)
         first = self.members[0]
-        self.vocabulary_size, self.positions, self.attends = first.vocabulary_size, first.positions, first.attends
+        self.vocabulary_size, self.positions = first.vocabulary_size, first.positions
+        self.attends = any(member.attends for member in self.members)
         self.normalized = True
 
     def encode(self, features):
         encoded = [member.encode(features) for member in self.members]
-        return tuple(memory for memory, _ in encoded), tuple(part for _, state in encoded for part in state)
+        return tuple(memory for memory, _ in encoded), tuple(state for _, state in encoded)
 
     def step(self, memory, state, token):
-        parts = len(state) // len(self.members)
-        states = [state[i : i + parts] for i in range(0, len(state), parts)]
-        told = [member.step(*one, token) for member, *one in zip(self.members, memory, states)]
+        told = [member.step(*one, token) for member, *one in zip(self.members, memory, state)]
         logits, states, alphas = zip(*told)
-        return _mean_probability(logits), tuple(part for state in states for part in state), _mean(alphas)
+        return _mean_probability(logits), tuple(states), _mean(alphas)
 
     def teacher_forced(self, features, tokens, *, fed=None, training=False, noise=None):
         told = [

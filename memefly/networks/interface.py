@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 if TYPE_CHECKING:
     import tensorflow as tf
 
+MOST_MEMBERS = 16
+
 
 class NetworkConfig(BaseModel):
     """Kind and sizes of a caption network."""
@@ -34,7 +36,10 @@ class NetworkConfig(BaseModel):
     heads: int = Field(1, ge=1, description="of dot-product attention (1706.03762), which a transformer's is")
     dropout: float = Field(0.3, ge=0.0, lt=1.0, description="on features, words and the deep output (1409.2329)")
     tie_weights: bool = Field(True, description="words share one matrix at both ends (1608.05859)")
-    members: int = Field(1, ge=1, le=16, description="networks that choose each word together (1609.06647)")
+    members: int = Field(1, ge=1, le=MOST_MEMBERS, description="networks that choose each word together (1609.06647)")
+    beside: tuple[NetworkConfig, ...] = Field(
+        (), description="networks of other kinds or sizes that choose each word with them, each with its `members`"
+    )
     ngram: int = Field(
         0, ge=0, le=8, description="order of an n-gram model that chooses each word with them (Mikolov 2010); 0: none"
     )
@@ -45,6 +50,21 @@ class NetworkConfig(BaseModel):
         if ngram == 1:
             raise ValueError("ngram is 1, which sees no word before; 2 at least, or 0 for none")
         return ngram
+
+    @model_validator(mode="after")
+    def _others_are_plain(self) -> NetworkConfig:
+        for at, other in enumerate(self.beside):
+            if other.beside or other.ngram:
+                key = "beside" if other.beside else "ngram"
+                raise ValueError(f"beside[{at}] sets {key}, which belongs to all networks together; set network.{key}")
+        if self.every_member > MOST_MEMBERS:
+            raise ValueError(f"there are {self.every_member} members, beside counted; at most {MOST_MEMBERS}")
+        return self
+
+    @property
+    def every_member(self) -> int:
+        """How many networks choose each word."""
+        return self.members + sum(other.members for other in self.beside)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> NetworkConfig:

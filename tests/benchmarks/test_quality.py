@@ -18,10 +18,12 @@ def test_seeds_and_stages_that_were_not_run_set_no_models_apart():
 
 def test_lines_of_one_kind_are_told_apart_by_what_differs():
     settings = [manifest(), manifest(units=512), manifest(self_critical=3), manifest(kind="merge"), manifest(members=3)]
+    settings.append(manifest(members=2, beside=[{"kind": "transformer", "members": 2}]))
     assert labels(list(map(setting, settings))) == [
         "attention (additive), network.units 256",
         "attention (additive), network.units 512",
         "attention (additive), self-critical",
         "merge",
         "attention (additive), 3 members",
+        "attention (additive), 2 members, 2 transformer beside",
     ]

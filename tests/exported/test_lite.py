@@ -49,10 +49,15 @@ def test_the_search_is_that_of_the_model(model, small, pictures):
     assert all(0 < len(text.tokenize(c.decode())) <= 6 for row in out["captions"] for c in row)
 
 
-@pytest.mark.parametrize(("kind", "ngram"), [("attention", 0), ("attention", 3), ("transformer", 0)])
-def test_an_ensemble_is_searched_as_in_the_graph(kind, ngram):
+@pytest.mark.parametrize(
+    ("kinds", "ngram"),
+    [(["attention"] * 2, 0), (["attention"] * 2, 3), (["transformer"] * 2, 0), (["attention", "transformer"], 0)],
+)
+def test_an_ensemble_is_searched_as_in_the_graph(kinds, ngram):
     """Weights of matrices so small stay float32: the same captions, the same scores."""
-    config = NetworkConfig(kind=kind, layers=1, members=2, embedding=6, units=8, attention_units=4, tie_weights=False)
+    sizes = {"layers": 1, "embedding": 6, "units": 8, "attention_units": 4, "tie_weights": False}
+    first, *others = ({"kind": kind, **sizes} for kind in kinds)
+    config = NetworkConfig(**first, beside=others)
     network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))
     for member in network.members:
         member.words.kernel.assign(8 * member.words.kernel)  # so that words differ

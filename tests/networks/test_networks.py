@@ -21,6 +21,7 @@ NETWORKS = {
     "transformer": {"kind": "transformer", "heads": 2, "layers": 2},
     "ensemble": {"members": 2, "cell": "lstm"},
     "with n-grams": {"ngram": 3},
+    "of two kinds": {"members": 2, "beside": [{"kind": "transformer", "layers": 2, "heads": 2, "attention_units": 6}]},
     "ensemble of transformers": {"kind": "transformer", "members": 2, "layers": 1, "tie_weights": True},
 }
 every = pytest.mark.parametrize("kind", NETWORKS)
@@ -51,7 +52,7 @@ def test_step_by_step_equals_teacher_forced(kind, features):
     logits, alphas = net.teacher_forced(features, TOKENS)
     assert logits.shape == (12, V) and alphas.shape == (4, 4, 12)
     memory, state = net.encode(features)
-    state = tuple(tf.repeat(s, 2, axis=0) for s in state)
+    state = tf.nest.map_structure(lambda s: tf.repeat(s, 2, axis=0), state)
     flat, steps, looked = tf.reshape(TOKENS, [4, 5]), [], []
     for t in range(4):
         step, state, alpha = net.step(memory, state, flat[:, t])
@@ -92,7 +93,7 @@ def test_gradients_are_those_of_the_steps_one_by_one(kind, features):
 
     def unrolled():
         memory, state = net.encode(features)
-        state = tuple(tf.repeat(s, 2, axis=0) for s in state)
+        state = tf.nest.map_structure(lambda s: tf.repeat(s, 2, axis=0), state)
         flat, steps = tf.reshape(TOKENS, [4, 5]), []
         for t in range(4):
             logits, state, _ = net.step(memory, state, flat[:, t])
@@ -199,6 +200,32 @@ def test_an_ensemble_says_the_mean_of_what_its_members_say(features, forced):
     assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-3
     np.testing.assert_allclose(tf.exp(logits), np.mean(probabilities, axis=0), atol=1e-6)
     np.testing.assert_allclose(alphas, (one[1] + two[1]) / 2, atol=1e-6)
+
+
+def test_networks_of_other_kinds_are_members_too(features):
+    """Attention, attention and a transformer: each as it is alone, and no two of the same weights."""
+    members = network("of two kinds").members
+    assert [type(member).__name__ for member in members] == ["AttentionNetwork"] * 2 + ["TransformerNetwork"]
+    alone = network("additive")
+    for a, b in zip(members[0].variables, alone.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(members[0].words.embedding.numpy() - members[1].words.embedding.numpy()).max() > 1e-3
+    told = [member.teacher_forced(features, TOKENS)[0] for member in members]
+    together, _ = Ensemble(members).teacher_forced(features, TOKENS)
+    np.testing.assert_allclose(tf.exp(together), np.mean([tf.nn.softmax(one) for one in told], axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ([{"ngram": 3}], r"beside\[0\] sets ngram, .* set network\.ngram"),
+        ([{}, {"beside": [{}]}], r"beside\[1\] sets beside, .* set network\.beside"),
+        ([{"members": 8}, {"members": 8}], "there are 17 members, beside counted; at most 16"),
+    ],
+)
+def test_what_stands_beside_is_plain(beside, said):
+    with pytest.raises(ValueError, match=said):
+        NetworkConfig(beside=beside)
 
 
 def test_dropout_of_members_differs(features):
