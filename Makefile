@@ -32,7 +32,7 @@ demo: setup
 
 # Long tests wait often, for files, servers and processes: three at a time keep two cores busy.
 # SECOND=1: as the second lane of CI, without what was checked in the first and does not depend on a lane.
-test: setup $(if $(SECOND),,lint)
+test: setup lint
 	@$(UNIT) -m "not slow $(if $(SECOND),and not once)"
 	@$(PY) -m pytest $(LONGEST_FIRST) -m "slow $(if $(SECOND),and not once)" -q -n 3 --dist loadfile --no-loadscope-reorder
 
