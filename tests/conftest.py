@@ -1,7 +1,9 @@
 """Fixtures that several rooms share."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,27 +37,55 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_encoder(tmp_path_factory) -> Path:
+def once_for_all(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once_for_all(name, make)`: a folder that all processes of this test run share, which one of them has `make` fill
+    and the others wait for. Nobody changes it afterwards."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def shared(name: str, make: Callable[[Path], None]) -> Path:
+        folder, begun = base / name, base / f"{name}.begun"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                begun.mkdir()  # there already where it failed in another process, which has told why
+                make(begun)
+                begun.rename(folder)
+        return folder
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def small_encoder(once_for_all) -> Path:
     """A Keras model file from (64, 64, 3) to (8, 8, 32): an encoder that costs nothing."""
+    return once_for_all("encoder", _draw_encoder) / "small.h5"
+
+
+def _draw_encoder(folder: Path) -> None:
     import tf_keras
 
     tf_keras.utils.set_random_seed(0)
     x = inputs = tf_keras.Input((64, 64, 3))
     for block, filters in enumerate((16, 24, 32)):
         x = tf_keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu", name=f"block{block}")(x)
-    path = tmp_path_factory.mktemp("encoder") / "small.h5"
-    tf_keras.Model(inputs, x).save(path)
-    return path
+    tf_keras.Model(inputs, x).save(folder / "small.h5")
 
 
 @pytest.fixture(scope="session")
-def memes(tmp_path_factory) -> Path:
+def memes(once_for_all) -> Path:
     """A canonical data set of 60 sample memes."""
     from memefly.datasets import sample
 
-    out = tmp_path_factory.mktemp("memes") / "data"
-    sample.generate(out, images=60, seed=1)
-    return out
+    return once_for_all("memes", lambda folder: sample.generate(folder / "data", images=60, seed=1)) / "data"
+
+
+@pytest.fixture(scope="session")
+def whole(once_for_all, memes, small_encoder):
+    """A whole run of the pipeline over `memes`, finished and moved."""
+    import whole_run
+
+    return whole_run.make(once_for_all, memes, small_encoder)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ def told(summary) -> dict[tuple[str, str], bool]:
     return {(row["feature"], row["against"]): row["anomaly"] for row in summary.data["drift"]}
 
 
+@pytest.mark.once
 def test_train_and_eval_that_are_alike_and_that_are_not(tmp_path, run_to):
     summary = run_to(data(tmp_path / "alike", COLD, COLD), "StrictExampleValidator")
     assert told(summary) == {(name, "eval"): False for name in ("caption_words", "words", "group", "width", "height")}

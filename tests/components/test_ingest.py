@@ -189,7 +189,8 @@ def test_a_split_without_pictures_is_an_anomaly(tmp_path, run_to, empty):
 
 
 @pytest.mark.once
-def test_min_count_that_leaves_no_word_is_named(memes, run_to):
+def test_min_count_that_leaves_no_word_is_named(memes, whole, run_to, tmp_path):
+    whole.copy(tmp_path / "root")  # what comes before Transform is there
     with pytest.raises(ConfigError, match=r"the vocabulary has no word: .* lower text\.min_count"):
         run_to(memes, "Trainer", "text.min_count=100000")
 

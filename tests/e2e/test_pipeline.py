@@ -11,9 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import whole_run
 from wandb_server import WandbServer
 
 from memefly.datasets.splits import SPLITS, Splitting
+from pipeline import command as pipeline_command
 
 HOME = Path(__file__).parents[2]
 NODES = [
@@ -25,10 +27,7 @@ NODES = [
 @pytest.fixture(scope="module")
 def command(memes, small_encoder):
     def command(root: Path, *arguments: str) -> list[str]:
-        return [
-            sys.executable, "-m", "pipeline.command", "run", "--data", str(memes), "--root", str(root),
-            "--config", "tiny", "--set", f"encoder.weights={small_encoder}", *arguments,
-        ]  # fmt: skip
+        return whole_run.command(memes, root, small_encoder, *arguments)
 
     return command
 
@@ -62,19 +61,16 @@ def versions(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(run, tmp_path_factory, nowhere):
+def finished(whole, tmp_path_factory) -> Path:
     """A root whose pipeline has run once, undisturbed."""
-    root = tmp_path_factory.mktemp("root")
-    done = run(root, **nowhere)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root, done
+    return whole.copy(tmp_path_factory.mktemp("finished") / "root")
 
 
-def test_one_command_makes_a_gated_model(finished, memes):
-    root, done = finished
-    lines = done.stdout.splitlines()
-    assert all(name in done.stdout for name in NODES)
-    assert len(lines) < 60 and done.stderr == "", "quiet otherwise"
+def test_one_command_makes_a_gated_model(whole, finished, memes):
+    root = finished
+    lines = whole.stdout.splitlines()
+    assert all(name in whole.stdout for name in NODES)
+    assert len(lines) < 60 and whole.stderr == "", "quiet otherwise"
     said = summary(root)
     assert [c["name"] for c in said["components"]] == NODES
     assert {c["state"] for c in said["components"]} == {"ran"}
@@ -82,9 +78,9 @@ def test_one_command_makes_a_gated_model(finished, memes):
     assert said["features"] == {"computed": 60, "reused": 0}
     assert said["blessed"] and said["baseline"] is None and said["gate"] == []
     assert 0 <= said["metrics"]["bleu4"] <= said["metrics"]["bleu1"] <= 1
-    assert Path(said["pushed"]).is_dir() and versions(root) == [Path(said["pushed"]).name]
+    assert versions(root) == [Path(said["pushed"]).name]
 
-    manifest = json.loads((Path(said["pushed"]) / "memefly.json").read_text())
+    manifest = json.loads((root / "serving" / "captioner" / versions(root)[0] / "memefly.json").read_text())
     assert manifest["metrics"]["eval"] == said["metrics"]
     assert manifest["encoder"]["digest"] == said["encoder"]["digest"]
     sides = Counter(split for split, _ in Splitting.of_model(manifest["config"]).of(memes, SPLITS))
@@ -106,13 +102,13 @@ def test_one_command_makes_a_gated_model(finished, memes):
     assert not (root / "checkpoints").exists()
 
 
-def test_nothing_is_left_outside_the_root(finished, nowhere):
-    assert left(nowhere) == []
+def test_nothing_is_left_outside_the_root(whole):
+    assert whole.left == []
 
 
 @pytest.mark.once
 def test_nothing_changed_nothing_runs(finished, run):
-    root, _ = finished
+    root = finished
     before = versions(root)
     done = run(root)
     assert done.returncode == 0
@@ -125,7 +121,7 @@ def test_nothing_changed_nothing_runs(finished, run):
 
 @pytest.mark.once
 def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
-    root, _ = finished
+    root = finished
     before = versions(root)
     done = run(root, "--set", "training.max_steps=1", "--set", "gate.floors.bleu4=0.9")
     assert done.returncode == 3, done.stdout + done.stderr
@@ -142,8 +138,8 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
 
 
 @pytest.mark.once
-def test_part_of_the_pipeline(finished, run):
-    root, _ = finished
+def test_part_of_the_pipeline(finished, run, command, capsys):
+    root = finished
     beside = run(root, "--from", "StatisticsGen", "--to", "StrictExampleValidator")  # has nothing for the next part
     assert beside.returncode == 0, beside.stdout + beside.stderr
     done = run(root, "--from", "Trainer", "--to", "Trainer", "--set", "training.max_steps=2")
@@ -152,17 +148,20 @@ def test_part_of_the_pipeline(finished, run):
     states = {c["name"]: c["state"] for c in summary(root)["components"]}
     assert states["Trainer"] == "ran"
     assert {s for n, s in states.items() if n != "Trainer"} == {"skipped"}
-    wrong = run(root.parent / "nothing", "--from", "Trainer")
-    assert wrong.returncode == 2 and "no run in this root has all of that" in wrong.stderr
-    wrong = run(root, "--from", "Training")
-    assert wrong.returncode == 2 and "no such node; the nodes are CaptionExampleGen" in wrong.stderr
+    for place, node, told in (
+        (root.parent / "nothing", "Trainer", "no run in this root has all of that"),
+        (root, "Training", "no such node; the nodes are CaptionExampleGen"),
+    ):
+        assert pipeline_command.main(command(place, "--from", node)[3:]) == 2
+        assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("tuned", [False, pytest.param(True, marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("tuned", [False, True])
 def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture. One of
     them as an ensemble, with an encoder of its own, tuned in a last stage."""
-    root, _ = finished
+    root = finished
     kind = "merge" if tuned else "transformer"
     tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
     tuning += ["--set", "network.members=2"]
@@ -195,7 +194,7 @@ def kill_when(process: subprocess.Popen, condition, seconds: float = 300) -> Non
 
 @pytest.mark.once
 def test_killed_again_and_again_it_ends_as_undisturbed(finished, command, run, tmp_path, nowhere):
-    undisturbed, _ = finished
+    undisturbed = finished
     root, out = tmp_path / "root", tmp_path / "out.txt"
 
     def kill(condition) -> None:
@@ -232,13 +231,14 @@ def test_wandb_that_hangs_holds_no_run_and_a_wrong_key_is_told_first(finished, r
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert done.stderr.startswith("memefly: WANDB_API_KEY: W&B at ") and "does not know this key" in done.stderr
         assert summary(tmp_path / "new")["components"] == [] and not (tmp_path / "new" / "artifacts").exists()
-        root = Path(shutil.copytree(finished[0], tmp_path / "root", symlinks=True, ignore=lambda *_: {"wandb"}))
-        done = run(root, "--to", "Transform", "--set", "text.min_count=2", **wrong)  # so that it has to run
+        root = Path(shutil.copytree(finished, tmp_path / "root", symlinks=True, ignore=lambda *_: {"wandb"}))
+        cleaned = ["--to", "CaptionExampleGen", "--set", "data.cleaning=[control]"]  # so that it has to run
+        done = run(root, *cleaned, **wrong)
         assert done.returncode == 0, "no node of this part speaks to W&B"
 
         server.behave("hang")
-        assert {c["name"]: c["state"] for c in summary(root)["components"]}["Transform"] == "ran"
-        shorter = ["--set", "text.min_count=2", "--set", "training.max_steps=5"]
+        assert {c["name"]: c["state"] for c in summary(root)["components"]}["CaptionExampleGen"] == "ran"
+        shorter = ["--set", "training.max_steps=5"]
         done = run(root, "--from", "Trainer", "--to", "Trainer", *shorter, **server.environment())
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("does not answer within 5 s; from here on runs are kept in ROOT/wandb") == 1

@@ -75,7 +75,7 @@ def test_an_ensemble_is_searched_as_in_the_graph(kinds, ngram):
         np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["attention", "transformer"])
+@pytest.mark.parametrize("kind", [pytest.param("attention", marks=pytest.mark.once), "transformer"])
 def test_candidates_are_chosen_as_in_the_graph(kind):
     config = NetworkConfig(kind=kind, layers=1, embedding=6, units=8, attention_units=4, tie_weights=False)
     network, standardizer = networks.build(config, 12, (2, 3, 5), seed=0), Standardizer(np.zeros(5), np.ones(5))

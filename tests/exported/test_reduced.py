@@ -76,6 +76,7 @@ def test_the_gate_counts_bleu(in_bfloat16, exported, pictures):
     assert verdict.blessed == same
 
 
+@pytest.mark.once
 def test_among_the_versions_of_the_pipeline(root, captioner_folder, memes):
     """It gets a number of its own, and can be promoted."""
     _, out = reduced.reduce(captioner_folder, captioner_folder, "bf16", memes, tolerance=1.0)

@@ -187,7 +187,12 @@ def test_written_captions_teach_beside_the_reward(examples, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [{"kind": "par_inject"}, {"kind": "merge"}, {"kind": "transformer", "heads": 2}, {"attention": "dot", "heads": 2}],
+    [
+        {"kind": "par_inject"},
+        pytest.param({"kind": "merge"}, marks=pytest.mark.once),
+        {"kind": "transformer", "heads": 2},
+        pytest.param({"attention": "dot", "heads": 2}, marks=pytest.mark.once),
+    ],
 )
 def test_every_network_learns(examples, tmp_path, kind):
     network = NetworkConfig(embedding=16, units=24, attention_units=16, dropout=0.0, **kind)
