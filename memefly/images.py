@@ -12,10 +12,12 @@ exported model both.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import stat
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,14 +126,8 @@ def make_plain(data: bytes, max_pixels: int, hash_size: int = 0, as_it_is: bool 
     """What `canonical` does in a process apart: `{"plain": true, "width", "height", "hash"}` for what TensorFlow reads
     as it is (if that may be), the same with `"plain": false` and a PNG for the rest, `{"reason", "detail"}` for what is
     no picture."""
-    Image.init()
-    formats = [name for name in Image.OPEN if name not in _NOT_OPENED]
-    warnings.simplefilter("ignore")  # bombs are judged here, by one limit
-    stage = "not_a_picture"
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            _check_size(image, max_pixels)
-            stage = "truncated"
+        with opened(data, max_pixels) as image:
             plain = as_it_is and _is_plain(image, data)
             width, height = image.size
             if plain and not hash_size:  # nobody asks for its pixels here: of a JPEG all is read, an eighth computed
@@ -139,7 +135,7 @@ def make_plain(data: bytes, max_pixels: int, hash_size: int = 0, as_it_is: bool 
             image.load()
             if plain:
                 return {"plain": True, "width": width, "height": height} | _looks(image, hash_size), b""
-            _check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
+            check_size(image, max_pixels)  # of some formats, what is inside is larger than what the header says
             out = io.BytesIO()
             rgb = to_rgb(image)
             rgb.save(out, format="PNG", compress_level=1)
@@ -147,16 +143,31 @@ def make_plain(data: bytes, max_pixels: int, hash_size: int = 0, as_it_is: bool 
             return said | _looks(rgb, hash_size), out.getvalue()
     except PictureError as error:
         return {"reason": error.reason, "detail": str(error)}, b""
-    except MemoryError:
+
+
+@contextlib.contextmanager
+def opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture that a file holds, opened and not yet decoded: only for a process apart. Whatever Pillow raises, here
+    or while it is used, becomes a `PictureError` that says what is wrong with the file; but a `MemoryError`, which is a
+    limit."""
+    Image.init()
+    formats = [name for name in Image.OPEN if name not in _NOT_OPENED]
+    warnings.simplefilter("ignore")  # bombs are judged here, by one limit
+    stage = "not_a_picture"
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            check_size(image, max_pixels)
+            stage = "truncated"
+            yield image
+    except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError:
-        detail = "not a picture in a format that can be read"
+        raise PictureError("not_a_picture", "not a picture in a format that can be read") from None
     except Image.DecompressionBombError as error:
-        stage, detail = "too_large", str(error)
+        raise PictureError("too_large", str(error)) from None
     except BaseException as error:  # Pillow's plugins raise nearly anything on bytes that are damaged or no picture
         what = "not a picture that can be read" if stage == "not_a_picture" else "the picture breaks off or is damaged"
-        detail = f"{what} ({first_line(error)})"
-    return {"reason": stage, "detail": detail}, b""
+        raise PictureError(stage, f"{what} ({first_line(error)})") from None
 
 
 def _looks(image: Image.Image, hash_size: int) -> dict[str, str]:
@@ -167,7 +178,8 @@ def _looks(image: Image.Image, hash_size: int) -> dict[str, str]:
     return {"hash": str(imagehash.dhash(image, hash_size))}
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
+def check_size(image: Image.Image, max_pixels: int) -> None:
+    """Raises `PictureError` for one of more pixels, or of none."""
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError("too_large", f"{width} x {height} pixels; at most {max_pixels:,} are decoded. Scale it down")
@@ -195,6 +207,11 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # what is damaged there says nothing of the pixels
         return 1
     return found if isinstance(found, int) and found in _UPRIGHT else 1
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether width and height change places when it is set upright."""
+    return _orientation(image) in (5, 6, 7, 8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ FLOORS = ("benchmarks", "pipeline", "components", "memefly")
 MEMEFLY = (
     ("commands", "__main__"),
     ("report", "serving"),
-    ("evaluation",),
+    ("evaluation", "memes"),
     ("exported", "training"),
     ("decoding", "likelihood"),
     ("reranking", "rules"),

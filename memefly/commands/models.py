@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import secrets
 import sys
 from pathlib import Path
 
 from memefly import textfile
+from memefly.commands.knobs import add_knobs, drawn, knobs_of
 from memefly.commands.parser import Command, add_model, add_root, finite, positive
 from memefly.errors import PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
@@ -33,16 +33,7 @@ def add_caption(command: Command) -> None:
         "  memefly caption --model root/serving/captioner --beam 5 --decode temperature=0.8 --decode seed=7 cat.jpg",
     )
     add_model(caption)
-    caption.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K and show all K captions")
-    caption.add_argument(
-        "--decode",
-        action="append",
-        default=[],
-        metavar="KNOB=VALUE",
-        help="another value than the model's own: temperature, top_k, top_p, min_p, typical_p, seed, candidates, mmi, "
-        "repetition, difference, boxes, groups, diversity, min_length, max_length, length_penalty, block_ngram; may be "
-        "repeated",
-    )
+    add_knobs(caption, beam="search with a beam of K and show all K captions")
     caption.add_argument("--json", action="store_true", help="one JSON object a picture")
     caption.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
 
@@ -53,7 +44,7 @@ def _caption(arguments) -> int:
     from memefly import images
     from memefly.exported import loading
 
-    knobs = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
+    knobs = knobs_of(arguments)
     readable: dict[Path, bytes] = {}
     failed: dict[Path, PictureError | UnsafeError] = {}
     for path in arguments.images:
@@ -62,10 +53,10 @@ def _caption(arguments) -> int:
         except PictureError as error:
             failed[path] = error
     model = loading.load(version) if readable else None
-    drawn = _drawn(read_manifest(version), knobs) if readable else {}
-    knobs |= drawn
-    if drawn and not arguments.json:
-        print(f"memefly: drawn with --decode seed={drawn['seed']}", file=sys.stderr)
+    seed = drawn(read_manifest(version), knobs) if readable else {}
+    knobs |= seed
+    if seed and not arguments.json:
+        print(f"memefly: drawn with --decode seed={seed['seed']}", file=sys.stderr)
     captions = dict(zip(readable, model.caption(list(readable.values()), **knobs))) if model else {}
     failed |= {path: UnsafeError() for path, found in captions.items() if not found}
     for path in arguments.images:
@@ -74,7 +65,7 @@ def _caption(arguments) -> int:
         if arguments.json:
             best = captions.get(path, [])[: arguments.beam or 1]
             found = [{"caption": c.text, "boxes": c.boxes, "score": c.score} for c in best]
-            record = {"image": str(path), "captions": found, **drawn}
+            record = {"image": str(path), "captions": found, **seed}
             record |= {"error": str(failed[path]), "reason": failed[path].reason} if path in failed else {}
             print(textfile.to_json(record))
         elif path in captions:
@@ -82,22 +73,6 @@ def _caption(arguments) -> int:
                 score = f"  ({caption.score:.2f})" if (arguments.beam or 1) > 1 else ""
                 print(f"{path}: {' / '.join(caption.boxes)}{score}")
     return max((error.exit_code for error in failed.values()), default=0)
-
-
-def _drawn(manifest: dict, knobs: dict) -> dict:
-    """A seed, where a model draws its captions and none is given: others each time, and which can be said again.
-    Models for LiteRT have no knobs, and draw the same ones."""
-    temperature = knobs.get("temperature", manifest["config"]["decoding"].get("temperature", 0.0))
-    draws = temperature > 0 and "seed" not in knobs and "signatures" in manifest
-    return {"seed": secrets.randbelow(1_000_000)} if draws else {}
-
-
-def _knob(argument: str) -> tuple[str, float]:
-    name, _, value = argument.partition("=")
-    try:
-        return name, float(value) if "." in value or "e" in value else int(value)
-    except ValueError:
-        raise UsageError(f"--decode takes KNOB=NUMBER, such as temperature=0.8; got {argument!r}") from None
 
 
 def add_evaluate(command: Command) -> None:

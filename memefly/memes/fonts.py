@@ -1,0 +1,236 @@
+"""The fonts that memes are written in: which one has a character, and how wide a line of several of them is.
+
+    >>> runs = parted("ICH 😂 あなた", ANTON)
+    >>> [(run.text, run.face.name) for run in runs]
+    [('ICH ', 'anton/latin'), ('😂', 'noto-color-emoji'), (' ', 'anton/latin'), ('あなた', 'noto-sans-jp/119')]
+
+Pillow draws a text in one font. Here a line is parted into runs, each of which one file has whole: Anton, the letter of
+memes, for Latin; Noto Sans Black for Cyrillic, Greek, Arabic, Hebrew, Devanagari and Thai; Noto's fonts for Chinese,
+Japanese and Korean, whose files hold a hundredth of them each; Noto Color Emoji. Runs stand as they are seen, from the
+left, as the Unicode Bidirectional Algorithm has it (UAX #9); raqm shapes what is inside of them. No character is ever
+drawn as an empty box: what no font has is left out.
+
+`requirements/fonts.sh` brings the files. All are under the SIL Open Font License.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import regex
+from PIL import ImageFont
+from unicode_segmentation_rs import graphemes
+
+from memefly.memes import bidirectional
+
+FOLDER = Path(__file__).parent / "fonts"
+ANTON, SANS = FAMILIES = ("anton", "sans")
+EM = 100  # pixels, of the size at which texts are measured; others are in proportion
+
+_EMOJI = "noto-color-emoji"
+BITMAP, _BITMAP_EM = 128, 109  # pixels: the height of an emoji of its font, and the only size that the font has
+_SANS = ("noto-sans", "noto-sans-devanagari", "noto-sans-arabic", "noto-sans-hebrew", "noto-sans-thai")
+_EAST = ("noto-sans-sc", "noto-sans-jp", "noto-sans-kr")
+# They look like nothing by themselves: joiners, selectors of a presentation.
+_INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+# What turns the direction of what comes after it: a stranger's text has none to set here.
+_CONTROLS = regex.compile(r"[\p{Bidi_Control}\p{Cc}\p{Cs}\p{Co}--[\n]]", regex.VERSION1)
+_AS_EMOJI = regex.compile(r"\p{Emoji_Presentation}|\p{Emoji}\ufe0f|\p{Regional_Indicator}{2}|[0-9#*]\ufe0f?\u20e3")
+_GREEK, _GREEK_ACCENT = regex.compile(r"\p{Greek}"), regex.compile(r"(\p{Greek}\u0308?)[\u0300\u0301\u0342]")
+
+
+@dataclass(frozen=True)
+class Face:
+    """One file. `name` is family/part."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_emoji(self) -> bool:
+        return self.name == _EMOJI
+
+
+@dataclass(frozen=True)
+class Run:
+    """A part of a line in one font and one direction: "ltr" or "rtl"."""
+
+    text: str
+    face: Face
+    direction: str
+
+
+def printable(text: str) -> str:
+    """A text without what has no place on a picture: control characters but line breaks, marks of direction, private
+    use; blanks are single ones."""
+    text = _CONTROLS.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\t", " ")))
+    return "\n".join(" ".join(line.split(" ")).strip() for line in regex.sub(r"[^\S\n]+", " ", text).split("\n"))
+
+
+def capitals(text: str) -> str:
+    """In capitals, as a script has them: Greek ones carry no accent."""
+    upper = text.upper()
+    if not _GREEK.search(upper):
+        return upper
+    return unicodedata.normalize("NFC", _GREEK_ACCENT.sub(r"\1", unicodedata.normalize("NFD", upper)))
+
+
+def covers(text: str, family: str = ANTON) -> bool:
+    """Whether all of it can be drawn."""
+    return all(_face(cluster, family, _EAST) for cluster in graphemes(text, is_extended=True) if cluster != "\n")
+
+
+def parted(line: str, family: str = ANTON, *, right: bool | None = None, language: str = "") -> list[Run]:
+    """The runs of a line in the order in which they are seen, from the left. `right`: the text that it is of is read
+    from right to left (by default as the line itself is). `language` is "zh", "ja" or "ko" where Chinese characters are
+    to look as there (by default as the letters beside them tell)."""
+    right = bidirectional.rightwards(line) if right is None else right
+    east = _order(line, language)
+    at_levels = bidirectional.levels(line, right)
+    pieces: list[tuple[list[str], Face, int]] = []
+    clusters = graphemes(line, is_extended=True)
+    letters = [_face(cluster, family, east) if regex.search(r"\p{L}", cluster) else None for cluster in clusters]
+    letter = next((face for face in letters if face), None)
+    at = 0
+    for cluster, own in zip(clusters, letters):
+        level, at = at_levels[at], at + len(cluster)
+        letter = own or letter
+        face = own or _beside(letter, cluster, family, east)
+        if face is None:
+            continue
+        before = pieces[-1] if pieces else None
+        if before and before[1:] == (face, level):
+            before[0].append(cluster)
+        else:
+            pieces.append(([cluster], face, level))
+    runs = [Run("".join(text), face, "rtl" if level % 2 else "ltr") for text, face, level in pieces]
+    return bidirectional.reordered(runs, [level for _, _, level in pieces])
+
+
+def width(runs: Sequence[Run], size: float = EM) -> float:
+    """Of a line in pixels, without an outline."""
+    return sum(_measured(run.text, run.face, run.direction)[0] for run in runs) * size / EM
+
+
+def extent(runs: Sequence[Run], size: float = EM) -> tuple[float, float]:
+    """How far the ink of a line goes above and below the line that letters stand on, in pixels."""
+    inks = [_measured(run.text, run.face, run.direction)[1:] for run in runs]
+    above, below = (max((ink[side] for ink in inks), default=0.0) for side in (0, 1))
+    return above * size / EM, below * size / EM
+
+
+@functools.lru_cache(maxsize=256)
+def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
+    """The font of a file at a size in pixels an em. Emoji have one size only, to be scaled by `emoji_scale`."""
+    size = _BITMAP_EM if face.is_emoji else size
+    return ImageFont.truetype(str(face.path), size, layout_engine=ImageFont.Layout.RAQM)
+
+
+def advance(run: Run, size: int) -> float:
+    """How wide a run is in pixels, as it is drawn at this size."""
+    if run.face.is_emoji:
+        return width([run], size)
+    return _exact(run.text, run.face, run.direction, size)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _exact(text: str, face: Face, direction: str, size: int) -> float:
+    return opened(face, size).getlength(text, direction=direction)
+
+
+def emoji_scale(size: float) -> float:
+    """What an emoji's bitmap is scaled by, to be as high as an em."""
+    return size / BITMAP
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _measured(text: str, face: Face, direction: str) -> tuple[float, float, float]:
+    """Width, ink above and ink below, at `EM`."""
+    font = opened(face, EM)
+    across = font.getlength(text, direction=direction)
+    if face.is_emoji:
+        return across * emoji_scale(EM), *emoji_extent(EM)
+    _, top, _, bottom = font.getbbox(text, direction=direction, anchor="ls")
+    return across, float(-top), float(bottom)
+
+
+def emoji_extent(size: float) -> tuple[float, float]:
+    """Above and below the line: in the middle of the height of capitals."""
+    return 0.92 * size, 0.08 * size
+
+
+# --- which file has what ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _files() -> dict[str, list[tuple[Face, list[tuple[int, int]]]]]:
+    """Of each folder its files, with the ranges of characters that they have."""
+    found: dict[str, list[tuple[Face, list[tuple[int, int]]]]] = {}
+    for place, said in json.loads((FOLDER / "coverage.json").read_text(encoding="utf-8")).items():
+        folder, _, name = place.partition("/")
+        part = regex.sub(rf"^{folder}-|-\d00-normal$", "", Path(name).stem)
+        face = Face(folder if folder == _EMOJI else f"{folder}/{part}", FOLDER / place)
+        pairs = [one.split("-") for one in said.split()]
+        found.setdefault(folder, []).append((face, [(int(pair[0], 16), int(pair[-1], 16)) for pair in pairs]))
+    return found
+
+
+@functools.cache
+def _by_character(folder: str) -> dict[int, Face]:
+    table: dict[int, Face] = {}
+    for face, ranges in _files()[folder]:
+        for first, last in ranges:
+            for code in range(first, last + 1):
+                table.setdefault(code, face)
+    return table
+
+
+@functools.cache
+def _characters(face: Face) -> frozenset[int]:
+    ranges = next(r for f, r in _files()[face.name.partition("/")[0]] if f == face)
+    return frozenset(code for first, last in ranges for code in range(first, last + 1))
+
+
+def _has(face: Face, cluster: str) -> bool:
+    return all(ord(c) in _characters(face) for c in cluster)
+
+
+def _beside(letter: Face | None, cluster: str, family: str, east: tuple[str, ...]) -> Face | None:
+    """For what is no letter, such as a digit, a blank or a full stop: the font of the letters before it, if it is
+    there, or one that looks alike."""
+    if _AS_EMOJI.match(cluster) or letter is None:
+        return _face(cluster, family, east)
+    if _has(letter, cluster):
+        return letter
+    return _face(cluster, family if letter.name.startswith(ANTON) else SANS, east)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _face(cluster: str, family: str, east: tuple[str, ...]) -> Face | None:
+    """The first that has all that can be seen of a cluster, or else what the cluster begins with."""
+    seen = _INVISIBLE.sub("", cluster) or cluster
+    if _AS_EMOJI.match(cluster) and all(ord(c) in _by_character(_EMOJI) for c in seen):
+        return _by_character(_EMOJI)[ord(seen[0])]
+    chain = ((ANTON,) if family == ANTON else ()) + _SANS + east
+    for wanted in (seen, seen[0]):
+        for folder in chain:
+            face = _by_character(folder).get(ord(wanted[0]))
+            if face and _has(face, wanted):
+                return face
+    if ord(seen[0]) in _by_character(_EMOJI):
+        return _by_character(_EMOJI)[ord(seen[0])]
+    return None
+
+
+def _order(line: str, language: str) -> tuple[str, ...]:
+    """Of the fonts of Chinese characters, whose shapes differ from country to country."""
+    if language == "ja" or (not language and regex.search(r"[\p{Hiragana}\p{Katakana}]", line)):
+        return _EAST[1], _EAST[0], _EAST[2]
+    if language == "ko" or (not language and regex.search(r"\p{Hangul}", line)):
+        return _EAST[2], _EAST[0], _EAST[1]
+    return _EAST
