@@ -1,4 +1,4 @@
-"""Commands of memes: `meme` writes words on pictures, one's own or a model's; `templates` says which there are."""
+"""Commands of memes: `meme` writes words on pictures, one's own or a model's; `template` says which there are."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _found(templates, wanted: str) -> Template:
     alike = templates.search(wanted)
     if len(alike) == 1:
         return alike[0]
-    told = ", ".join(one.key for one in alike[:10]) if alike else "`memefly templates` lists them"
+    told = ", ".join(one.key for one in alike[:10]) if alike else "`memefly template` lists them"
     raise DataError(f"no template {wanted!r}: {'several are found by it, ' if alike else ''}{told}")
 
 
@@ -226,10 +226,10 @@ def _written(arguments, grounds: list[_Ground], failed: list) -> tuple[dict[str,
 
 def add_templates(command: Command) -> None:
     templates = command(
-        "templates",
+        "template",
         _templates,
         "list the templates of memes in a folder or a data set",
-        "  memefly templates --templates templates\n  memefly templates --templates data/imgflip --search 'grumpy'",
+        "  memefly template --templates templates\n  memefly template --templates data/imgflip --search 'grumpy'",
     )
     _add_folder(templates)
     templates.add_argument("--search", default="", metavar="WORDS", help="only those that these words find")

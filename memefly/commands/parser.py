@@ -74,7 +74,7 @@ def build(families: Sequence[Callable[[Command], None]]) -> argparse.ArgumentPar
         prog="memefly",
         description="Learns to write captions for pictures, memes above all, and ships a model that has earned it.",
         epilog=EXIT,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"memefly {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -44,7 +44,7 @@ def test_of_a_template_and_into_a_folder(folder, capsys):
     )
     with Image.open(folder / "new" / "drawn-1.png") as image:
         assert image.size == (512, 512)
-    assert cli.main(["templates", "--templates", str(folder), "--search", "thing"]) == 0
+    assert cli.main(["template", "--templates", str(folder), "--search", "thing"]) == 0
     assert re.search(r"^drawn +1 text boxes  Drawn Thing$", capsys.readouterr().out, re.MULTILINE)
 
 
