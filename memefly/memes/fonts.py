@@ -41,6 +41,7 @@ _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 # What turns the direction of what comes after it: a stranger's text has none to set here.
 _CONTROLS = regex.compile(r"[\p{Bidi_Control}\p{Cc}\p{Cs}\p{Co}--[\n]]", regex.VERSION1)
 _AS_EMOJI = regex.compile(r"\p{Emoji_Presentation}|\p{Emoji}\ufe0f|\p{Regional_Indicator}{2}|[0-9#*]\ufe0f?\u20e3")
+_JAPANESE, _KOREAN = regex.compile(r"[\p{Hiragana}\p{Katakana}]"), regex.compile(r"\p{Hangul}")
 _GREEK, _GREEK_ACCENT = regex.compile(r"\p{Greek}"), regex.compile(r"(\p{Greek}\u0308?)[\u0300\u0301\u0342]")
 
 
@@ -85,7 +86,8 @@ def covers(text: str, family: str = ANTON) -> bool:
     return all(_face(cluster, family, _EAST) for cluster in graphemes(text, is_extended=True) if cluster != "\n")
 
 
-def parted(line: str, family: str = ANTON, *, right: bool | None = None, language: str = "") -> list[Run]:
+@functools.lru_cache(maxsize=1 << 12)
+def parted(line: str, family: str = ANTON, *, right: bool | None = None, language: str = "") -> tuple[Run, ...]:
     """The runs of a line in the order in which they are seen, from the left. `right`: the text that it is of is read
     from right to left (by default as the line itself is). `language` is "zh", "ja" or "ko" where Chinese characters are
     to look as there (by default as the letters beside them tell)."""
@@ -94,7 +96,7 @@ def parted(line: str, family: str = ANTON, *, right: bool | None = None, languag
     at_levels = bidirectional.levels(line, right)
     pieces: list[tuple[list[str], Face, int]] = []
     clusters = graphemes(line, is_extended=True)
-    letters = [_face(cluster, family, east) if regex.search(r"\p{L}", cluster) else None for cluster in clusters]
+    letters = [_face(cluster, family, east) if cluster[0].isalpha() else None for cluster in clusters]
     letter = next((face for face in letters if face), None)
     at = 0
     for cluster, own in zip(clusters, letters):
@@ -109,7 +111,7 @@ def parted(line: str, family: str = ANTON, *, right: bool | None = None, languag
         else:
             pieces.append(([cluster], face, level))
     runs = [Run("".join(text), face, "rtl" if level % 2 else "ltr") for text, face, level in pieces]
-    return bidirectional.reordered(runs, [level for _, _, level in pieces])
+    return tuple(bidirectional.reordered(runs, [level for _, _, level in pieces]))
 
 
 def width(runs: Sequence[Run], size: float = EM) -> float:
@@ -229,8 +231,8 @@ def _face(cluster: str, family: str, east: tuple[str, ...]) -> Face | None:
 
 def _order(line: str, language: str) -> tuple[str, ...]:
     """Of the fonts of Chinese characters, whose shapes differ from country to country."""
-    if language == "ja" or (not language and regex.search(r"[\p{Hiragana}\p{Katakana}]", line)):
+    if language == "ja" or (not language and _JAPANESE.search(line)):
         return _EAST[1], _EAST[0], _EAST[2]
-    if language == "ko" or (not language and regex.search(r"\p{Hangul}", line)):
+    if language == "ko" or (not language and _KOREAN.search(line)):
         return _EAST[2], _EAST[0], _EAST[1]
     return _EAST

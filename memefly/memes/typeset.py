@@ -162,7 +162,7 @@ class _Setter:
         return [unit] if len(unit) <= 24 else graphemes(unit, is_extended=True)
 
     def _runs(self, text: str) -> tuple[Run, ...]:
-        return tuple(fonts.parted(text, self._family, right=self._right, language=self._language))
+        return fonts.parted(text, self._family, right=self._right, language=self._language)
 
     def _width(self, text: str) -> float:
         return fonts.width(self._runs(text))
