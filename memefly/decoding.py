@@ -22,6 +22,9 @@ that is blocked (`memefly.safety.constraint`); `memefly.rules` has what looks ba
 With `candidates`, so many are drawn or searched for, and the `beam` best of them are told, ranked by what the picture
 adds, by repetition and so that they differ (`memefly.reranking`). `boxes` has every caption in so many text boxes.
 
+A `prefix` is what captions begin with, whatever the rules say of it: hypotheses have no choice until it is said. Its
+words count in lengths and scores.
+
 Every knob may also come as a tensor (B,) in `overrides`, one value a picture, which is how the SavedModel's `decode`
 signature works; a knob that is off in the configuration and not overridden costs nothing.
 
@@ -116,6 +119,9 @@ KNOBS = {
 }
 
 
+PREFIX = "prefix"  # beside them, in an exported model: a text that captions begin with
+
+
 class Decoded(NamedTuple):
     """Best first, by score or as candidates are ranked. `tokens` ends in </s> and is padded after it. A place that
     holds no caption scores below -1e6."""
@@ -135,6 +141,7 @@ def decode(
     pieces: Pieces | None = None,
     break_id: int | None = None,
     overrides: Mapping[str, tf.Tensor] | None = None,
+    prefix: tf.Tensor | None = None,
     with_alphas: bool = False,
 ) -> Decoded:
     """Standardised features float32 (B, h, w, D) to K captions each. Graph op.
@@ -144,6 +151,8 @@ def decode(
     `break_id`: the token between two text boxes; without one all captions have one box.
     `overrides`: knobs as tensors (B,) of the types in `KNOBS`; K is then the largest `beam`, and T stays the
     configuration's, which bounds `max_length`.
+    `prefix`: int32 (B, P), tokens that captions begin with, padded; what of them has no room before the </s> is not
+    said. No piece that goes on with a word follows.
     """
     memory, state = network.encode(features)
     knobs = _Knobs(config, overrides or {})
@@ -169,6 +178,8 @@ def decode(
     # At the last step nothing but </s>, also where that may not be said: no caption then.
     forbidden = tf.where(t >= last_step[..., tf.newaxis], 4 * (1 - end), forbidden) * NEVER
     only_pad = (1.0 - tf.one_hot(PAD_ID, V)) * NEVER  # how a finished hypothesis goes on
+
+    begun = _Prefix(prefix, B, T, rules.not_first) if prefix is not None else None
 
     rows = tf.range(B)[:, tf.newaxis] * K  # first hypothesis of every picture
     state = tf.nest.map_structure(lambda x: tf.repeat(x, K, axis=0), state)  # (N, …)
@@ -208,6 +219,8 @@ def decode(
         told = logits if network.normalized else tf.nn.log_softmax(logits)
         step = tf.reshape(told, [B, K, V]) + forbidden[t]  # (B, K, V)
         step = rules.forbid(step, said, carried, last_step - t)
+        if begun is not None:
+            step = begun.force(step, tf.reshape(told, [B, K, V]), t, last_step)
         step = tf.where(grows[:, :, tf.newaxis], step, only_pad)
         longer = lengths + tf.cast(grows, tf.int32)  # (B, K)
 
@@ -253,6 +266,24 @@ def decode(
     if knobs.on("candidates"):  # those of another picture's beam are none of this one's
         scores = tf.where(tf.range(tf.shape(scores)[1]) < knobs.column("beam"), scores, NEVER)
     return Decoded(tokens, scores, tf.gather(alphas, order, batch_dims=1) if with_alphas else None)
+
+
+class _Prefix:
+    """Tokens that captions have to begin with, one for each of the first steps."""
+
+    def __init__(self, tokens: tf.Tensor, B, T: int, not_first: tf.Tensor):
+        self._tokens = tf.pad(tf.cast(tokens, tf.int32), [[0, 0], [0, T]], constant_values=PAD_ID)  # (B, P + T)
+        self._length = tf.reduce_sum(tf.cast(tf.not_equal(self._tokens, PAD_ID), tf.int32), axis=1, keepdims=True)
+        self._not_first = not_first * NEVER  # (V,)
+
+    def force(self, step: tf.Tensor, told: tf.Tensor, t: tf.Tensor, last_step: tf.Tensor) -> tf.Tensor:
+        """`step` (B, K, V), and where a token is given for step `t` nothing but that, as likely as it is `told`."""
+        token = self._tokens[:, t]  # (B,)
+        given = tf.not_equal(token, PAD_ID)[:, tf.newaxis] & (t < last_step)  # (B, 1)
+        others = (1.0 - tf.one_hot(token, tf.shape(told)[2])) * NEVER  # (B, V)
+        behind = tf.equal(self._length, t) & (t > 0)  # (B, 1)
+        step += _cast(behind)[:, :, tf.newaxis] * self._not_first
+        return tf.where(given[:, :, tf.newaxis], told + others[:, tf.newaxis], step)
 
 
 def _of_candidates(

@@ -17,8 +17,8 @@ words say it all; and what was spelled is cut into the same words again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import regex
 from pydantic import BaseModel, ConfigDict, Field
@@ -131,6 +131,11 @@ class Spelling(BaseModel):
     breaks: bool = Field(False, description="where a line ends, and in memes a text box, is a word of its own")
     punctuation: Literal["drop", "keep"] = Field("drop", description="keep: . , ! ? … ' - are words of their own")
     emoji: Literal["drop", "keep"] = Field("drop", description="keep: each is a word of its own")
+
+    @classmethod
+    def of_text(cls, text: Mapping[str, Any]) -> Spelling:
+        """Of the section `text` of a configuration; older ones say less."""
+        return cls(**{name: text[name] for name in cls.model_fields if name in text})
 
     def normalize(self, text: str) -> str:
         """Lower case, words apart by single blanks, nothing else."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memefly.spelling import BREAK, GOES_ON, PLAIN, Spelling, spell, spell_graph
-from memefly.subwords import Cutter
+from memefly.subwords import Cutter, cut_graph
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -111,12 +111,49 @@ def encode_graph(texts: tf.Tensor, lookup, max_length: int, spelling: Spelling =
     return ids.to_tensor(default_value=PAD_ID, shape=[None, max_length])  # (N, max_length)
 
 
-def decode_graph(ids: tf.Tensor, lookup) -> tf.Tensor:
-    """Captions that ids spell: int (…, T) to string (…). `lookup` turns ids into words of the same shape."""
+def prefix_graph(texts: tf.Tensor, lookup, spelling: Spelling, has_pieces: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """What captions are to begin with: string (B,) to the tokens, int32 (B, P) and padded, and to the words as they are
+    spelled in it, string (B,), parted by blanks. A line break at the end is one between text boxes, where captions have
+    some.
+
+    `lookup` turns strings of any shape into ids int64, unknown ones into that of `<unk>`.
+    """
+    import tensorflow as tf
+
+    words = spelling.cut_graph(texts)  # (B, words)
+    if spelling.breaks:
+        ends = tf.strings.regex_full_match(texts, r"(?s).*\S\s*\n\s*")
+        breaks = tf.RaggedTensor.from_row_lengths(
+            tf.fill([tf.math.count_nonzero(ends)], BREAK), tf.cast(ends, tf.int64)
+        )
+        words = tf.concat([words, breaks], axis=1)
+    ids = cut_graph(words, lookup, UNKNOWN_ID) if has_pieces else words.with_values(lookup(words.values))
+    tokens = tf.cast(ids.to_tensor(default_value=PAD_ID), tf.int32)
+    return tokens, tf.strings.reduce_join(words, axis=1, separator=" ")
+
+
+def decode_graph(ids: tf.Tensor, lookup, begun: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor:
+    """Captions that ids spell: int (…, T) to string (…). `lookup` turns ids into words of the same shape. With `begun`,
+    of ids (B, K, T), what `prefix_graph` gives: they begin with these tokens, which are spelled by these words."""
+    import tensorflow as tf
+
+    if begun is not None:
+        tokens, words = begun
+        length = tf.math.count_nonzero(tokens, axis=1, dtype=tf.int32)[:, tf.newaxis]  # (B, 1), padding is 0
+        T = tf.shape(ids)[-1]
+        at = tf.minimum(tf.range(T) + length, T)[:, tf.newaxis]  # (B, 1, T)
+        padded = tf.pad(ids, [[0, 0], [0, 0], [0, 1]], constant_values=PAD_ID)
+        rest = tf.gather(padded, tf.repeat(at, tf.shape(ids)[1], axis=1), batch_dims=2)  # (B, K, T)
+        return spell_graph(tf.strings.strip(words[:, tf.newaxis] + " " + _joined(rest, lookup)))
+    # What is not shown is all behind the words, and blanks there are.
+    return spell_graph(_joined(ids, lookup))
+
+
+def _joined(ids: tf.Tensor, lookup) -> tf.Tensor:
+    """Words, parted by blanks, up to the first `</s>`: string (…)."""
     import tensorflow as tf
 
     # All up to the first </s>: a running count of them is zero there.
     before_end = tf.cumsum(tf.cast(tf.equal(ids, END_ID), tf.int32), axis=-1) == 0
     shown = before_end & (ids != PAD_ID)
-    # What is not shown is all behind the words, and blanks there are.
-    return spell_graph(tf.strings.reduce_join(tf.where(shown, lookup(ids), ""), axis=-1, separator=" "))
+    return tf.strings.reduce_join(tf.where(shown, lookup(ids), ""), axis=-1, separator=" ")

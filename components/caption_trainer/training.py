@@ -84,7 +84,10 @@ def train_and_export(fn_args) -> None:
     }
     decoding = DecodingConfig(**config["decoding"])
     blocked = blocked_by(config["safety"], data.vocabulary)
-    captioner = Captioner(encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding, blocked)
+    spelling = Spelling.of_text(config["text"])
+    captioner = Captioner(
+        encoder.graph, data.standardizer, result.network, data.vocabulary_file, decoding, blocked, spelling
+    )
     export(captioner, fn_args.serving_model_dir, manifest)
     barrier(strategy)
 
@@ -110,7 +113,7 @@ def _train(
         _files(fn_args.eval_files),
         encoder.feature_shape,
         config["text"]["max_length"],
-        Spelling(**{name: config["text"][name] for name in Spelling.model_fields}),
+        Spelling.of_text(config["text"]),
     )
     told = time.monotonic()
 

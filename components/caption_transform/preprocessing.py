@@ -27,7 +27,7 @@ def preprocessing_fn(inputs: dict, custom_config: dict) -> dict:
     - features, features_flipped, captions, image, image_id: as they came.
     """
     captions = tf.RaggedTensor.from_sparse(inputs["captions"])  # (B, n)
-    spelling = Spelling(**{name: custom_config[name] for name in Spelling.model_fields})
+    spelling = Spelling.of_text(custom_config)
     words = spelling.cut_graph(captions.values)  # (N, words)
     counted = tf.ragged.boolean_mask(words, words != BREAK) if spelling.breaks else words  # it has a place of its own
     tokens = text.encode_graph(

@@ -22,11 +22,13 @@ def add_knobs(parser: argparse.ArgumentParser, beam: str) -> None:
         "repetition, difference, boxes, groups, diversity, min_length, max_length, length_penalty, block_ngram; may be "
         "repeated",
     )
+    parser.add_argument("--begin", metavar="TEXT", help="what captions are to begin with; \\n where a text box ends")
 
 
 def knobs_of(arguments) -> dict[str, Any]:
     """Raises `UsageError` for what is no number."""
-    return dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
+    knobs: dict[str, Any] = dict(map(_knob, arguments.decode)) | ({"beam": arguments.beam} if arguments.beam else {})
+    return knobs | ({"prefix": arguments.begin.replace("\\n", "\n")} if arguments.begin else {})
 
 
 def _knob(argument: str) -> tuple[str, float]:

@@ -12,10 +12,12 @@ Signatures (B pictures, K captions each, T tokens, h x w positions):
   batch theirs;
 - `decode`: as `serving_default`, and with it every knob of decoding as a value a picture, (B,) or (1,) for all of them:
   beam, groups, diversity, max_length, min_length, length_penalty, block_ngram, temperature, top_k, top_p, min_p,
-  typical_p, seed, boxes, candidates, mmi, repetition, difference. Those left out have the values in `memefly.json`,
-  which are the signature's defaults too. (TensorFlow Serving fills defaults in from 2.14 on; where it batches requests,
-  clients have to send all knobs, one a picture, since what it puts together must have one length.) K is the largest
-  `beam`; places beyond a picture's own hold "" and a score below -1e6;
+  typical_p, seed, boxes, candidates, mmi, repetition, difference; and `prefix`, string, what captions begin with (a
+  line break at its end is one between text boxes; words that the vocabulary lacks are told as they were written). Those
+  left out have the values in `memefly.json`, which are the signature's defaults too, and no prefix. (TensorFlow Serving
+  fills defaults in from 2.14 on; where it batches requests, clients have to send all of them, one a picture, since what
+  it puts together must have one length.) K is the largest `beam`; places beyond a picture's own hold "" and a score
+  below -1e6;
 - `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption; no tokens
   and zeros where there is no picture;
 - `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples. Where

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from memefly import images, text
-from memefly.decoding import KNOBS, Decoded, DecodingConfig, decode
+from memefly.decoding import KNOBS, PREFIX, Decoded, DecodingConfig, decode
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
@@ -18,6 +18,7 @@ from memefly.exported.warmup import warmup_pictures, write_warmup
 from memefly.networks import Network
 from memefly.rules import break_of, dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
+from memefly.spelling import PLAIN, Spelling
 
 NO_SCORE = -1e9  # of a place that holds no caption
 NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
@@ -27,6 +28,10 @@ class _Lines(tf.lookup.TextFileInitializer):
     """A table's name in the graph is its initializer's, which would be the file's path on the machine that trained."""
 
     _shared_name = "vocabulary"
+
+
+class _Words(_Lines):
+    _shared_name = "vocabulary_ids"
 
 
 class Captioner(tf.Module):
@@ -40,6 +45,7 @@ class Captioner(tf.Module):
         vocabulary_file: str | Path,
         decoding: DecodingConfig,
         blocked: Blocked | None = None,
+        spelling: Spelling = PLAIN,
     ):
         super().__init__(name="captioner")
         self.encoder_state = encoder.weights
@@ -49,7 +55,7 @@ class Captioner(tf.Module):
         self._blocked = blocked
         vocabulary = text.Vocabulary.load(vocabulary_file)
         self._dangling, self._pieces = dangling_ids(vocabulary), pieces_of(vocabulary)
-        self._break = break_of(vocabulary)
+        self._break, self._spelling, self._has_pieces = break_of(vocabulary), spelling, vocabulary.has_pieces
         # Pictures float32 (B, H, W, 3) in [-1, 1] to features float16 (B, h, w, D): what `reduced` makes small.
         self.encode = encoder.function
         # Attached to this object, the table and its file are saved with it and initialised by every loader.
@@ -58,6 +64,11 @@ class Captioner(tf.Module):
             tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
         )  # fmt: skip
         self.words = tf.lookup.StaticHashTable(line_to_word, default_value=text.UNKNOWN)
+        word_to_line = _Words(
+            str(vocabulary_file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
+        )  # fmt: skip
+        self.ids = tf.lookup.StaticHashTable(word_to_line, default_value=text.UNKNOWN_ID)
 
     def _spell(self, ids: tf.Tensor) -> tf.Tensor:
         return self.words.lookup(tf.cast(ids, tf.int64))
@@ -71,7 +82,7 @@ class Captioner(tf.Module):
         pictures, fit = images.preprocess_each(image_bytes, self.image_size)
         return self.encode(pictures), fit
 
-    def _search(self, features, overrides=None, with_alphas=False) -> Decoded:
+    def _search(self, features, overrides=None, prefix=None, with_alphas=False) -> Decoded:
         return decode(
             self.network,
             self.standardizer(features),
@@ -81,17 +92,21 @@ class Captioner(tf.Module):
             pieces=self._pieces,
             break_id=self._break,
             overrides=overrides,
+            prefix=prefix,
             with_alphas=with_alphas,
         )
 
-    def _told(self, features, fit, overrides=None):
-        decoded = self._search(features, overrides)
+    def _told(self, features, fit, overrides=None, prefix=None):
+        begun = (
+            text.prefix_graph(prefix, self.ids.lookup, self._spelling, self._has_pieces) if prefix is not None else None
+        )
+        decoded = self._search(features, overrides, begun[0] if begun else None)
         scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
-        return scores, tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell), "")
+        return scores, tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell, begun), "")
 
-    def _caption(self, image_bytes, overrides=None):
+    def _caption(self, image_bytes, overrides=None, prefix=None):
         features, fit = self.features(image_bytes)
-        scores, captions = self._told(features, fit, overrides)
+        scores, captions = self._told(features, fit, overrides, prefix)
         return {
             "caption": captions[:, 0],
             "score": scores[:, 0],
@@ -113,9 +128,9 @@ class Captioner(tf.Module):
         )
         return {"caption": drawn[0], "drawn": tf.transpose(drawn)}
 
-    def _caption_with(self, image_bytes, knobs):
-        pictures = tf.shape(image_bytes)
-        return self._caption(image_bytes, {name: tf.broadcast_to(value, pictures) for name, value in knobs.items()})
+    def _caption_with(self, image_bytes, knobs, prefix):
+        each = {name: tf.broadcast_to(value, tf.shape(image_bytes)) for name, value in knobs.items()}
+        return self._caption(image_bytes, each, tf.broadcast_to(prefix, tf.shape(image_bytes)))
 
     def _explain(self, image_bytes):
         features, fit = self.features(image_bytes)
@@ -136,6 +151,7 @@ class Captioner(tf.Module):
         caption = function(lambda image_bytes: self._caption(image_bytes), "image_bytes")  # one trace for two
         default = {name: tf.constant([getattr(self._decoding, name)], kind) for name, kind in KNOBS.items()}
         kinds = {name: tf.TensorSpec([None], kind, name=name) for name, kind in KNOBS.items()}
+        kinds[PREFIX], nothing = tf.TensorSpec([None], tf.string, name=PREFIX), tf.constant([""])
 
         # Written out: TensorFlow takes a signature's names and defaults from those of a function's arguments.
         def caption_with(
@@ -158,9 +174,10 @@ class Captioner(tf.Module):
             mmi=default["mmi"],
             repetition=default["repetition"],
             difference=default["difference"],
+            prefix=nothing,
         ):
             knobs = {k: v for k, v in locals().items() if k in KNOBS}
-            return self._caption_with(image_bytes, knobs)
+            return self._caption_with(image_bytes, knobs, prefix)
 
         return {
             "serving_default": caption,

@@ -25,7 +25,7 @@ def likelihood_of(folder: str | Path) -> Likelihood:
     folder = newest_version(folder)
     manifest, parts = read_manifest(folder), load_parts(folder)
     text = manifest["config"].get("text", {})
-    spelling = Spelling(**{name: text[name] for name in Spelling.model_fields if name in text})
+    spelling = Spelling.of_text(text)
     signature = tf.TensorSpec([None, *manifest["encoder"]["feature_shape"]], tf.float16)
     return Likelihood(parts.network, parts.standardizer, signature, parts.vocabulary, spelling)
 

@@ -36,6 +36,7 @@ from memefly.exported.manifest import MODEL_NAME, manifest_of_smaller, read_mani
 from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import score
+from memefly.spelling import Spelling
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def _to_bfloat16(model: ExportedModel, folder: Path) -> None:
         next((model.folder / "assets").iterdir()),
         DecodingConfig(**model.manifest["config"]["decoding"]),
         parts.blocked,
+        Spelling.of_text(model.manifest["config"].get("text", {})),
     )
     export(small, folder, manifest_of_smaller(model.manifest, "bf16"))
 

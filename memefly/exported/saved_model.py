@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from memefly import text
-from memefly.decoding import KNOBS, DecodingConfig
+from memefly.decoding import KNOBS, PREFIX, DecodingConfig
 from memefly.errors import ModelError, in_our_words
 from memefly.exported.captions import Caption, reader
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
@@ -37,6 +37,10 @@ class ExportedModel:
         if missing:
             raise ModelError(f"{folder} lacks the signatures {missing}; it has {sorted(self._loaded.signatures)}")
 
+    @property
+    def _begins(self) -> bool:
+        return PREFIX in self._loaded.signatures["decode"].structured_input_signature[1]
+
     def warm_up(self) -> None:
         """Replays the warm-up requests that are stored with the model, as TensorFlow Serving does when it loads it."""
         for batch in read_warmup(self.folder):
@@ -49,16 +53,22 @@ class ExportedModel:
 
     def decode(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
         """Raw `decode`: `knobs` holds a value for all pictures, or one a picture; the rest is as in `memefly.json`.
+        Beside the numbers of `memefly.decoding.KNOBS` there is `prefix`, a text that captions begin with.
 
         Raises `ModelError` where a knob is unknown or its value cannot be.
         """
-        self._check(knobs)
+        knobs = dict(knobs)
+        prefix = knobs.pop(PREFIX, "")
+        self._check(knobs, prefix)
         configured = self.manifest["config"]["decoding"]
         # An older model has fewer knobs.
         values = {name: np.atleast_1d(knobs.get(name, configured[name])) for name in KNOBS if name in configured}
         inputs = {
             name: tf.constant(np.broadcast_to(value, [len(image_bytes)]), KNOBS[name]) for name, value in values.items()
         }
+        if self._begins:
+            prefixes = [prefix] * len(image_bytes) if isinstance(prefix, str) else list(prefix)
+            inputs[PREFIX] = tf.constant(prefixes, tf.string)
         out = self._loaded.signatures["decode"](image_bytes=tf.constant(list(image_bytes), tf.string), **inputs)
         return {k: v.numpy() for k, v in out.items()}
 
@@ -76,12 +86,13 @@ class ExportedModel:
             found.append(_of_whole_words(words, alphas[: len(words)]))
         return found
 
-    def _check(self, knobs: dict) -> None:
+    def _check(self, knobs: dict, prefix: str | Sequence[str]) -> None:
         configured = self.manifest["config"]["decoding"]
         unknown = sorted(set(knobs) - set(KNOBS))
         if unknown:
-            raise ModelError(f"no such knobs of decoding: {unknown}; known are {sorted(KNOBS)}")
-        if missing := sorted(set(knobs) - set(configured)):
+            raise ModelError(f"no such knobs of decoding: {unknown}; known are {sorted([*KNOBS, PREFIX])}")
+        missing = sorted(set(knobs) - set(configured)) + ([PREFIX] if prefix and not self._begins else [])
+        if missing:
             raise ModelError(
                 f"the model in {self.folder} was exported by an older memefly and has no {', '.join(missing)}; "
                 "run it again"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,8 +36,9 @@ class Status:
 
 
 class Backend(Protocol):
-    def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
-        """A picture's captions, best first; `knobs` of `memefly.decoding` that differ from the model's own. Raises
+    def caption(self, data: bytes, knobs: dict[str, Any]) -> list[Caption]:
+        """A picture's captions, best first; `knobs` of `memefly.decoding` that differ from the model's own, and a
+        `prefix` that captions begin with. Raises
         `PictureError` where the graph cannot decode it, `UnsafeError` where none of its captions may be said,
         `ModelError` where a knob cannot be so, `BusyError` and `BackendError` where no answer comes. Called from many
         threads."""
@@ -58,7 +59,7 @@ class LocalModel:
         self._batcher = Batcher(self._model.predict, largest_batch)
         self._alone = threading.Lock()  # a picture with knobs of its own: one at a time, so that memory is bounded
 
-    def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
+    def caption(self, data: bytes, knobs: dict[str, Any]) -> list[Caption]:
         if knobs:
             with self._alone:
                 row = {name: values[0] for name, values in self._model.answer([data], knobs).items()}
@@ -93,18 +94,19 @@ class TensorFlowServing:
         self._read = reader({"config": {}})
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def caption(self, data: bytes, knobs: dict[str, float]) -> list[Caption]:
+    def caption(self, data: bytes, knobs: dict[str, Any]) -> list[Caption]:
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
-        from memefly.decoding import KNOBS
+        from memefly.decoding import KNOBS, PREFIX
 
         request = predict_pb2.PredictRequest()
         self._address_model(request.model_spec)
         request.model_spec.signature_name = "decode" if knobs else "serving_default"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([data], tf.string))
         for name, value in knobs.items():  # those left out have the model's own values (TensorFlow Serving 2.14 on)
-            request.inputs[name].CopyFrom(tf.make_tensor_proto([value], KNOBS[name]))
+            kind = tf.string if name == PREFIX else KNOBS[name]
+            request.inputs[name].CopyFrom(tf.make_tensor_proto([value], kind))
         outputs = self._call(self._stub.Predict, request).outputs
         captions, scores, error = (tf.make_ndarray(outputs[name])[0] for name in ("captions", "scores", "error"))
         return _captions(captions, scores, error, self._read)

@@ -1,7 +1,8 @@
 """The HTTP interface.
 
     POST /v1/captions      pictures as multipart/form-data (any field, several of them) or one as the body itself; knobs
-                           of decoding as query parameters (?beam=5&temperature=0.8&seed=7)
+                           of decoding as query parameters (?beam=5&temperature=0.8&seed=7), and with ?prefix=one+does
+                           what captions are to begin with
     GET  /healthz          200 while the process answers
     GET  /readyz           200 while there is a model that answers, else 503
     GET  /metrics          Prometheus
@@ -30,6 +31,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -41,7 +43,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from memefly import images
-from memefly.decoding import KNOBS, DecodingConfig
+from memefly.decoding import KNOBS, PREFIX, DecodingConfig
 from memefly.errors import BackendError, BusyError, ModelError, PictureError, UnsafeError, in_our_words
 from memefly.serving.backends import Backend
 
@@ -51,6 +53,7 @@ MAX_PICTURES = 16
 MAX_BYTES = 20 << 20  # of a request's body
 MAX_PIXELS = 25_000_000  # of a picture; each is held decoded, twice, while it is checked
 MAX_WAITING = 64  # pictures, over all requests
+MAX_PREFIX = 500  # characters that captions are to begin with
 _DECODED_AT_ONCE = 2
 _FORM = "multipart/form-data"
 _FAILED = {"error": {"reason": "failed", "detail": "something went wrong in the server; its log says what"}}
@@ -112,7 +115,7 @@ def create_app(backend: Backend) -> Starlette:
         finally:
             waiting -= len(pictures)
 
-    async def caption_all(pictures: list[tuple[str, bytes]], knobs: dict[str, float]) -> Response:
+    async def caption_all(pictures: list[tuple[str, bytes]], knobs: dict[str, Any]) -> Response:
         async def one(name: str, data: bytes) -> dict:
             try:
                 picture = await anyio.to_thread.run_sync(images.canonical, data, MAX_PIXELS, limiter=decoding)
@@ -204,12 +207,16 @@ def _counted(receive):
     return counted
 
 
-def _knobs(request: Request) -> dict[str, float]:
+def _knobs(request: Request) -> dict[str, Any]:
     """Each within what `DecodingConfig` allows, whatever the model's own values of the others are."""
-    knobs: dict[str, float] = {}
+    knobs: dict[str, Any] = {}
+    begins: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
+        if name == PREFIX:
+            begins = {PREFIX: _prefix(value)}
+            continue
         if name not in KNOBS:
-            raise Refusal(400, "bad_knob", f"no such knob of decoding: {name}; known are {', '.join(KNOBS)}")
+            raise Refusal(400, "bad_knob", f"no such knob of decoding: {name}; known are {', '.join([*KNOBS, PREFIX])}")
         try:
             knobs[name] = int(value) if KNOBS[name].is_integer else float(value)
         except ValueError:
@@ -223,7 +230,13 @@ def _knobs(request: Request) -> dict[str, float]:
         if wrong:
             detail = f"{wrong[0]['loc'][0]}: {in_our_words(wrong[0])}"
             raise Refusal(400, "bad_knob", detail) from None
-    return knobs
+    return knobs | begins
+
+
+def _prefix(value: str) -> str:
+    if len(value) > MAX_PREFIX:
+        raise Refusal(400, "bad_knob", f"{PREFIX} has {len(value)} characters; at most {MAX_PREFIX} are taken")
+    return value
 
 
 async def _pictures(request: Request) -> list[tuple[str, bytes]]:

@@ -92,6 +92,10 @@ def test_words_of_a_model(folder, exported, capsys):
     assert cli.main(["caption", "--model", str(exported), "--beam", "2", "--json", str(folder / "scene-0.png")]) == 0
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert [" ".join(c["caption"].split()) for c in record["captions"]] == words[:2]
+    first = ["--model", exported, "--begin", "grumpy zebra\\n", "--json"]
+    assert meme(folder / "scene-0.png", "--out", folder / "b.png", *first) == 0
+    (begun,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert " ".join(one["text"] for one in begun["texts"]).startswith("grumpy zebra ")
     marked, plain = folder / "memes" / "scene-0-1.png", folder / "plain.png"
     assert meme(folder / "scene-0.png", "--out", plain, "--model", exported, "--no-mark") == 0
     assert plain.read_bytes() != marked.read_bytes()

@@ -95,6 +95,7 @@ def test_knobs_through_the_signature(captioner, exported, pictures):
     loaded = tf.saved_model.load(str(exported)).signatures["decode"]
     batch = tf.constant(pictures[:4])
     same = {name: tf.constant([getattr(DECODING, name)], kind) for name, kind in KNOBS.items()}
+    same["prefix"] = tf.constant([""])
     served = tf.saved_model.load(str(exported)).signatures["serving_default"](image_bytes=batch)
     for key, value in loaded(image_bytes=batch, **same).items():
         if value.dtype == tf.string:
@@ -118,6 +119,7 @@ def test_defaults_of_the_knobs_are_in_the_signature(exported):
 
     graph = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0]
     defaults = {k: tf.make_ndarray(v).tolist() for k, v in graph.signature_def["decode"].defaults.items()}
+    assert defaults.pop("prefix") == [b""]
     assert defaults == {name: [pytest.approx(getattr(DECODING, name))] for name in KNOBS}
 
 
@@ -310,3 +312,23 @@ def test_the_command_line_captions(exported, memes, tmp_path, capsys):
     ):
         assert cli.main([*command, "--decode", wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_prefix_through_the_signature(exported, pictures):
+    """Text, one for each picture, with a beam and with samples; what is served without one is as before."""
+    model = loading.load(exported)
+    plain = [row[0].text for row in model.caption(pictures[:3], beam=3)]
+    begun = [[c.text for c in row] for row in model.caption(pictures[:3], beam=3, prefix="Brace yourselves, zebra")]
+    assert all(text.startswith("brace yourselves zebra ") for row in begun for text in row)
+    assert len({text for row in begun for text in row}) > 3
+    each = model.decode(pictures[:3], {"prefix": ["grumpy", "", "one does"]})["caption"]
+    assert [one.decode().startswith(begin) for one, begin in zip(each, ("grumpy", plain[1], "one does"))] == [True] * 3
+    (drawn,) = model.caption(pictures[:1], beam=4, temperature=2.0, seed=3, prefix="one does not simply")
+    assert len({c.text for c in drawn}) > 1 and all(c.text.startswith("one does not simply") for c in drawn)
+
+
+def test_an_older_model_has_no_prefix(exported, pictures, monkeypatch):
+    model = loading.load(exported)
+    monkeypatch.setattr(type(model), "_begins", property(lambda self: False))
+    with pytest.raises(ModelError, match="older memefly and has no prefix"):
+        model.caption(pictures[:1], prefix="so")

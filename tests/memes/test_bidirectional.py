@@ -5,6 +5,8 @@ from bidi.mirror import MIRRORED
 
 from memefly.memes.bidirectional import levels, reordered, rightwards
 
+pytestmark = pytest.mark.once
+
 
 def seen(line: str, right: bool) -> str:
     """With the glyphs that brackets have where they are read from the right (L4)."""

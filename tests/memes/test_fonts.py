@@ -6,6 +6,8 @@ from fontTools.ttLib import TTFont
 
 from memefly.memes import fonts
 
+pytestmark = pytest.mark.once
+
 
 def seen(text: str, **how) -> list[tuple[str, str]]:
     return [(run.text, run.face.name.partition("/")[0]) for run in fonts.parted(text, **how)]

@@ -2,6 +2,8 @@ import pytest
 
 from memefly.memes.parting import part
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("caption", "parts"),

@@ -15,6 +15,8 @@ from memefly.memes import render as rendering
 from memefly.memes.render import MAX_TEXT, render
 from memefly.memes.template import BOXES, Box, Style
 
+pytestmark = pytest.mark.once
+
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Style(upper=False, colour="black", outline="none", font="sans")
 SIGNS = (

@@ -6,6 +6,8 @@ from PIL import Image
 from memefly.errors import DataError
 from memefly.memes.template import BOXES, Box, Templates, boxes_of_page, key_of
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from memefly.memes import fonts, typeset
 from memefly.memes.typeset import Space, fit
 
+pytestmark = pytest.mark.once
+
 SPACE = Space(576, 150)
 
 

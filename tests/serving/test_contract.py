@@ -151,7 +151,7 @@ def test_rest_tells_a_bad_picture_apart(server, model, pictures):
 @pytest.mark.once
 def test_rest_takes_all_knobs(server, model, pictures):
     own = {name: [getattr(exported_model.DECODING, name)] for name in KNOBS}
-    inputs = {"image_bytes": [b64(pictures[0])], **own, "beam": [5]}
+    inputs = {"image_bytes": [b64(pictures[0])], **own, "beam": [5], "prefix": [""]}
     status, answer = post(server, "captioner:predict", {"signature_name": "decode", "inputs": inputs})
     assert status == 200
     assert answer["outputs"]["captions"][0] == [c.text for c in model.caption(pictures[:1], beam=5)[0]]
@@ -211,6 +211,9 @@ def test_the_gateway_says_what_the_model_says(server, model, pictures):
     drawn = backend.caption(pictures[0], {"temperature": 2.0, "seed": 5, "beam": 2})
     assert [c.text for c in drawn] == [c.text for c in model.caption(pictures[:1], temperature=2.0, seed=5, beam=2)[0]]
     assert all(isinstance(c, Caption) for c in drawn)
+    begun = backend.caption(pictures[0], {"prefix": "brace zebra"})
+    assert [c.text for c in begun] == [c.text for c in model.caption(pictures[:1], prefix="brace zebra")[0]]
+    assert begun[0].text.startswith("brace zebra ")
     with pytest.raises(PictureError, match="JPEG"):
         backend.caption(b"no picture", {})
     with pytest.raises(ModelError):

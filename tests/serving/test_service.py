@@ -108,6 +108,7 @@ def test_several_pictures_and_what_is_none(client, backend):
         ("/v1/captions?groups=0", picture(), 400, "bad_knob"),
         ("/v1/captions?temperature=nan", picture(), 400, "bad_knob"),
         ("/v1/captions?top_k=-1", picture(), 400, "bad_knob"),
+        (f"/v1/captions?prefix={'a' * 501}", picture(), 400, "bad_knob"),
         ("/v1/captions", bytes(MAX_BYTES + 1), 413, "too_large"),
     ],
 )
@@ -121,6 +122,11 @@ def test_wrong_use(client, path, content, status, reason):
 def test_knobs_agree_with_the_model_and_not_with_our_defaults(client, backend):
     assert client.post("/v1/captions?groups=4", content=picture()).status_code == 200
     assert backend.asked == [(b"\x89PNG", {"groups": 4})]
+
+
+def test_words_to_begin_with(client, backend):
+    answer = client.post("/v1/captions", params={"prefix": "one does\n", "beam": 2}, content=picture())
+    assert answer.status_code == 200 and backend.asked == [(b"\x89PNG", {"beam": 2, "prefix": "one does\n"})]
 
 
 def test_what_a_request_may_cost(client, backend):
