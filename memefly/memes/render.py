@@ -27,6 +27,7 @@ from memefly.sandbox import LimitError, Limits, Sandbox
 
 Format = Literal["png", "jpeg", "webp", "gif"]
 FORMATS: tuple[str, ...] = get_args(Format)
+RENDERER = 1  # another number where the same words on the same picture look otherwise than before
 MEDIA_TYPES = {name: f"image/{name}" for name in FORMATS}
 MARK = "made by memefly, a machine"
 SMALLEST, LARGEST = 64, 4096  # pixels, of a meme's longer side
