@@ -42,7 +42,9 @@ def test_the_stored_models_are_of_their_lanes(tmp_path):
 def test_a_stored_model_says_the_same_in_every_form(stored, data, tmp_path):
     model, said = stored
     assert len(set(said["captions"]["float32"].values())) > 20, "a model that says one thing shows nothing"
-    for form, path in store.forms(model, data, tmp_path).items():
+    # Smaller forms of what this lane itself made are tested in tests/exported.
+    own = json.loads((model / "memefly.json").read_text())["versions"]["tfx"].startswith(store.lane())
+    for form, path in ({"float32": model} if own else store.forms(model, data, tmp_path)).items():
         found = store.captions(path, data)
         assert len(found) == 50
         apart = [name for name, caption in found.items() if caption != said["captions"][form][name]]
@@ -111,13 +113,15 @@ def here():
 
 
 @pytest.mark.parametrize("there_first", [False, True], ids=["begun here", "begun there"])
-def test_a_root_goes_over_and_comes_back(there_first, other, here, memes, data, tmp_path):
+def test_a_root_goes_over_and_comes_back(there_first, other, here, whole, memes, small_encoder, data, tmp_path):
     first, second = (other, here) if there_first else (here, other)
     root = tmp_path / "root"
-    weights = f"encoder.weights={data / store.ENCODER}"
-    command = ("run", "--data", memes, "--root", root, "--config", "tiny", "--set", weights)
-    done = first(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = ("run", "--data", memes, "--root", root, "--config", "tiny", "--set", f"encoder.weights={small_encoder}")
+    if there_first:
+        done = first(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    else:
+        whole.copy(root)
     (model,) = (root / "serving" / "captioner").iterdir()
     pictures = sorted((data / "images").iterdir())
     said = [one("caption", "--model", model, *pictures) for one in (first, second)]
