@@ -81,9 +81,14 @@ def capitals(text: str) -> str:
     return unicodedata.normalize("NFC", _GREEK_ACCENT.sub(r"\1", unicodedata.normalize("NFD", upper)))
 
 
-def covers(text: str, family: str = ANTON) -> bool:
-    """Whether all of it can be drawn."""
-    return all(_face(cluster, family, _EAST) for cluster in graphemes(text, is_extended=True) if cluster != "\n")
+def lacking(text: str, family: str = ANTON) -> str:
+    """The characters of it that no font has, each once: what is left out when it is drawn."""
+    lost: dict[str, None] = {}
+    for cluster in graphemes(text.replace("\n", " "), is_extended=True):
+        face = _face(cluster, family, _EAST)
+        drawn = _drawable(cluster, face) if face else ""
+        lost |= dict.fromkeys(c for c in _INVISIBLE.sub("", cluster) if c not in drawn)
+    return "".join(lost)
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -106,10 +111,11 @@ def parted(line: str, family: str = ANTON, *, right: bool | None = None, languag
         if face is None:
             continue
         before = pieces[-1] if pieces else None
+        drawn = _drawable(cluster, face)
         if before and before[1:] == (face, level):
-            before[0].append(cluster)
+            before[0].append(drawn)
         else:
-            pieces.append(([cluster], face, level))
+            pieces.append(([drawn], face, level))
     runs = [Run("".join(text), face, "rtl" if level % 2 else "ltr") for text, face, level in pieces]
     return tuple(bidirectional.reordered(runs, [level for _, _, level in pieces]))
 
@@ -200,6 +206,13 @@ def _characters(face: Face) -> frozenset[int]:
 
 def _has(face: Face, cluster: str) -> bool:
     return all(ord(c) in _characters(face) for c in cluster)
+
+
+def _drawable(cluster: str, face: Face) -> str:
+    """What a font has of it; of what is seen as nothing, it needs nothing."""
+    if _has(face, cluster):
+        return cluster
+    return "".join(c for c in cluster if ord(c) in _characters(face) or _INVISIBLE.match(c))
 
 
 def _beside(letter: Face | None, cluster: str, family: str, east: tuple[str, ...]) -> Face | None:

@@ -270,7 +270,7 @@ def _write(text: str, box: Box, width: int, height: int, free: int) -> tuple[Lay
     have."""
     style = box.style
     shown = fonts.printable(fonts.capitals(text) if style.upper else text).strip()
-    left_out = "".join(dict.fromkeys(c for c in shown if c.strip() and not fonts.covers(c, style.font)))
+    left_out = fonts.lacking(shown, style.font)
     inset = _PADDING * max(width, height)
     across = max(1.0, box.width * width - 2 * inset)
     left, top = box.x * width + inset, box.y * height + inset

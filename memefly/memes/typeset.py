@@ -27,6 +27,7 @@ from memefly.memes.fonts import EM, Run
 OUTLINE = 1 / 16  # of an em
 _GAP = 0.07  # of an em, between the lowest ink of a line, with its outline, and the highest of the next
 _ELLIPSIS = "…"
+_ROUNDING = 1e-6  # pixels, by which two sums of the same widths may differ
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _even(units: Sequence[_Unit], count: int, across: float) -> list[tuple[int, 
         for start, (cost, _) in best[-1].items():
             for end in range(start + 1, len(units) + 1):
                 rest = across - (whole[end - 1] - whole[start] + units[end - 1].bare)
-                if rest < 0:
+                if rest < -_ROUNDING:
                     break
                 told = cost + rest * rest
                 if end not in here or told < here[end][0]:

@@ -3,6 +3,8 @@ import unicodedata
 
 import pytest
 from fontTools.ttLib import TTFont
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from memefly.memes import fonts
 
@@ -38,7 +40,7 @@ def test_coverage_is_what_the_files_have():
     ],
 )
 def test_every_script_has_its_font(text, family):
-    assert fonts.covers(text)
+    assert fonts.lacking(text) == ""
     runs = seen(text)
     assert {name for said, name in runs if said.strip(" —“”,")} == family
     assert sorted("".join(said for said, _ in runs)) == sorted(text)
@@ -60,9 +62,9 @@ def test_chinese_characters_as_the_language_has_them():
 
 
 def test_no_empty_box_is_ever_drawn():
-    assert seen("aᚠb") == [("ab", "anton")] and not fonts.covers("aᚠb")
-    # A mark that no font has with its letter goes; the letter stays.
-    assert "".join(text for text, _ in seen("a\u1dc4")) == "a\u1dc4" and fonts.covers("a")
+    assert seen("aᚠb") == [("ab", "anton")] and fonts.lacking("aᚠb\nᚠ\ufe0f") == "ᚠ"
+    # A mark that no font has goes; the letter stays.
+    assert seen("a\U0001e8d0 b") == [("a b", "anton")] and fonts.lacking("a\U0001e8d0") == "\U0001e8d0"
 
 
 def test_from_right_to_left():
@@ -103,3 +105,19 @@ def test_width_is_in_proportion():
     assert 80 < above < 100 and 10 < below < 30
     # Emoji are as high as an em.
     assert fonts.extent(fonts.parted("😂"), 50) == (46.0, 4.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=40))
+def test_whatever_a_text_has_a_font_draws_all_of_it_or_it_is_left_out(text):
+    shown = fonts.printable(text).replace("\n", " ")
+    runs = fonts.parted(shown)
+    drawn = "".join(run.text for run in runs)
+    for run in runs:
+        characters = fonts._characters(run.face)
+        assert all(ord(c) in characters or fonts._INVISIBLE.match(c) for c in run.text)
+        assert fonts.width([run]) >= 0
+    lost = fonts.lacking(shown)
+    assert sorted(c for c in drawn if not fonts._INVISIBLE.match(c)) == sorted(
+        c for c in shown if c not in lost and not fonts._INVISIBLE.match(c)
+    )
