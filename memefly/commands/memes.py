@@ -218,7 +218,8 @@ def _written(arguments, grounds: list[_Ground], failed: list) -> tuple[dict[str,
     for ground in grounds:
         if ground.label in readable:
             found = captions[ground.label][: arguments.n]
-            words[ground.label] = [parting.part(one.text, len(ground.boxes)) for one in found]
+            begin = knobs.get("prefix", "")
+            words[ground.label] = [parting.part_after(begin, one.text, len(ground.boxes)) for one in found]
             if not found:
                 failed.append(UnsafeError())
     return words, seed

@@ -15,7 +15,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import regex
 from unicode_segmentation_rs import line_break_units
+
+from memefly import text
 
 # In letters, what a place is worth: so much longer or shorter than its fellows a part may be for it.
 _ENDS = {"!": 12.0, "?": 12.0, ".": 10.0, "…": 10.0, "。": 10.0, "！": 12.0, "？": 12.0, ":": 7.0, ";": 8.0, ",": 6.0}
@@ -47,6 +50,27 @@ def part(caption: str, boxes: int) -> list[str]:
         return [""] * (boxes - len(units)) + [unit.strip() for unit in units]
     ends = [0, *_best(units, boxes), len(units)]
     return ["".join(units[start:end]).strip() for start, end in itertools.pairwise(ends)]
+
+
+def part_after(begin: str, caption: str, boxes: int) -> list[str]:
+    """As `part`, of a caption whose beginning a person wrote: their lines stand as they wrote them, each in a box of
+    its own, and what a model went on with is parted among the boxes that are left. A caption that has no box left for
+    that is parted as if nobody had written any of it."""
+    lines = [line.strip() for line in begin.strip(" ").split("\n")]
+    open_line = lines.pop()  # empty where the person ended it
+    if len(lines) >= boxes:
+        return part(caption, boxes)
+    rest = _rest(caption, len(text.tokenize(begin)))
+    return lines + part(f"{open_line} {rest}".strip() if open_line else rest, boxes - len(lines))
+
+
+def _rest(caption: str, words: int) -> str:
+    """Of a caption what follows its first words."""
+    for word in regex.finditer(r"\S+", caption):
+        if words <= 0:
+            return caption[word.start() :]
+        words -= len(text.tokenize(word[0]))
+    return ""
 
 
 def _best(units: Sequence[str], boxes: int) -> list[int]:

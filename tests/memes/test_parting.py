@@ -1,6 +1,6 @@
 import pytest
 
-from memefly.memes.parting import part
+from memefly.memes.parting import part, part_after
 
 pytestmark = pytest.mark.once
 
@@ -41,3 +41,28 @@ def test_nothing_is_lost():
     for boxes in range(1, 9):
         parts = part(caption, boxes)
         assert len(parts) == boxes and " ".join(parts) == caption
+
+
+@pytest.mark.parametrize(
+    ("begin", "caption", "parts"),
+    [
+        # A model without breaks, and one that has them and reads no capitals.
+        (
+            "When my CODE compiles:\n",
+            "when my code compiles coffee in space",
+            ["When my CODE compiles:", "coffee in space"],
+        ),
+        (
+            "When my CODE compiles:\n",
+            "when my code compiles\ncoffee, in space",
+            ["When my CODE compiles:", "coffee, in space"],
+        ),
+        ("One does not", "one does not simply walk into mordor", ["One does not simply", "walk into mordor"]),
+        ("so\nbe", "so\nbe it", ["so", "be it"]),
+        ("a\nb\n", "a b c", ["a b", "c"]),
+        ("all of it\n", "all of it", ["all of it", ""]),
+        ("", "one does not simply walk into mordor", ["one does not simply", "walk into mordor"]),
+    ],
+)
+def test_lines_of_a_person_stand_as_they_wrote_them(begin, caption, parts):
+    assert part_after(begin, caption, 2) == parts
