@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import regex
-from PIL import ImageFont
+from PIL import ImageFont, features
 from unicode_segmentation_rs import graphemes
 
 from memefly.memes import bidirectional
@@ -132,11 +132,27 @@ def extent(runs: Sequence[Run], size: float = EM) -> tuple[float, float]:
     return above * size / EM, below * size / EM
 
 
+@functools.cache
+def shapes() -> bool:
+    """Whether letters are shaped and kerned as their script wants it: Pillow's raqm does, which needs FriBidi on the
+    machine (Debian: libfribidi0). Without it Arabic letters do not join."""
+    return bool(features.check("raqm"))
+
+
+def laid_out(text: str, direction: str) -> tuple[str, dict[str, str]]:
+    """A run as Pillow takes it: its text, and how."""
+    if shapes():
+        return text, {"direction": direction}
+    return "".join(reversed(graphemes(text, is_extended=True))) if direction == "rtl" else text, {}
+
+
 @functools.lru_cache(maxsize=256)
 def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
     """The font of a file at a size in pixels an em. Emoji have one size only, to be scaled by `emoji_scale`."""
     size = _BITMAP_EM if face.is_emoji else size
-    return ImageFont.truetype(str(face.path), size, layout_engine=ImageFont.Layout.RAQM)
+    return ImageFont.truetype(
+        str(face.path), size, layout_engine=ImageFont.Layout.RAQM if shapes() else ImageFont.Layout.BASIC
+    )
 
 
 def advance(run: Run, size: int) -> float:
@@ -148,7 +164,8 @@ def advance(run: Run, size: int) -> float:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _exact(text: str, face: Face, direction: str, size: int) -> float:
-    return opened(face, size).getlength(text, direction=direction)
+    text, how = laid_out(text, direction)
+    return opened(face, size).getlength(text, **how)
 
 
 def emoji_scale(size: float) -> float:
@@ -160,10 +177,11 @@ def emoji_scale(size: float) -> float:
 def _measured(text: str, face: Face, direction: str) -> tuple[float, float, float]:
     """Width, ink above and ink below, at `EM`."""
     font = opened(face, EM)
-    across = font.getlength(text, direction=direction)
+    text, how = laid_out(text, direction)
+    across = font.getlength(text, **how)
     if face.is_emoji:
         return across * emoji_scale(EM), *emoji_extent(EM)
-    _, top, _, bottom = font.getbbox(text, direction=direction, anchor="ls")
+    _, top, _, bottom = font.getbbox(text, anchor="ls", **how)
     return across, float(-top), float(bottom)
 
 

@@ -327,10 +327,8 @@ def _drawn(block: typeset.Block, colour: str, outline: str, align: str, wide: in
             continue
         for run, x, y in inked:
             font = fonts.opened(run.face, block.size)
-            draw.text(
-                (x, y), run.text, fill=ink, font=font, anchor="ls", direction=run.direction,
-                stroke_width=around, stroke_fill=ink,
-            )  # fmt: skip
+            said, how = fonts.laid_out(run.text, run.direction)
+            draw.text((x, y), said, fill=ink, font=font, anchor="ls", stroke_width=around, stroke_fill=ink, **how)
     for run, x, y in pictured:
         emoji = _emoji(run, block.size)
         above, _ = fonts.emoji_extent(block.size)
