@@ -21,6 +21,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import regex
 from PIL import ImageFont, features
@@ -139,7 +140,7 @@ def shapes() -> bool:
     return bool(features.check("raqm"))
 
 
-def laid_out(text: str, direction: str) -> tuple[str, dict[str, str]]:
+def laid_out(text: str, direction: str) -> tuple[str, dict[str, Any]]:
     """A run as Pillow takes it: its text, and how."""
     if shapes():
         return text, {"direction": direction}
