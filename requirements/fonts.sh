@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make fonts: brings the fonts of memes anew into memefly/memes/fonts, at the versions below, and tells which has which
-# characters (coverage.json). They are the authors' own files: npm's packages of Fontsource part them by script, Debian
-# has the emoji as bitmaps, which is what Pillow can draw in colour. All are under the SIL Open Font License.
+# characters (coverage.json). They are the authors' own files: npm's packages of Fontsource part them by script and are
+# unpacked here, as HarfBuzz reads no WOFF2; Debian has the emoji as bitmaps. All are under the SIL Open Font License.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PACKAGES="anton@5.3.0 noto-sans@5.3.0 noto-sans-arabic@5.3.0 noto-sans-hebrew@5.3.0 noto-sans-devanagari@5.3.0
@@ -43,7 +43,12 @@ from pathlib import Path
 from fontTools.ttLib import TTFont
 
 out, told = Path(sys.argv[1]), {}
-for path in sorted(p for p in out.rglob("*") if p.suffix in (".woff2", ".ttf")):
+for packed in sorted(out.rglob("*.woff2")):
+    font = TTFont(packed)
+    font.flavor = None
+    font.save(packed.with_suffix(".ttf"))
+    packed.unlink()
+for path in sorted(out.rglob("*.ttf")):
     ranges: list[list[int]] = []
     for code in sorted(TTFont(path, lazy=True)["cmap"].getBestCmap()):
         if ranges and code == ranges[-1][1] + 1:

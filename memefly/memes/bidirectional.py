@@ -17,7 +17,7 @@ from bidi.mirror import MIRRORED
 
 T = TypeVar("T")
 _RIGHT = ("R", "AL", "AN")
-_NOTHING = "BN"  # joiners and the like have no direction (X9)
+_NOTHING = ("BN", "")  # joiners and the like have no direction (X9), nor has what is no character yet
 _STRONG = {"L": "L", "R": "R", "EN": "R", "AN": "R"}  # as N0 takes them, after the weak ones are resolved
 _SAME = {"\u2329": "\u3008", "\u232a": "\u3009"}  # canonically equivalent brackets (BD16)
 _MOST = 63  # open brackets at a time (BD16)
@@ -38,7 +38,7 @@ def levels(line: str, right: bool) -> list[int]:
     base = int(right)
     storage = algorithm.get_empty_storage()
     storage["base_level"], storage["base_dir"] = base, "LR"[base]
-    told = "".join(c for c, kind in zip(line, kinds) if kind != _NOTHING)
+    told = "".join(c for c, kind in zip(line, kinds) if kind not in _NOTHING)
     algorithm.get_embedding_levels(told, storage, upper_is_rtl=False, debug=False)
     algorithm.explicit_embed_and_overrides(storage, False)
     algorithm.resolve_weak_types(storage, False)
@@ -48,7 +48,7 @@ def levels(line: str, right: bool) -> list[int]:
     resolved = iter([character["level"] for character in storage["chars"]])
     found: list[int] = []
     for kind in kinds:
-        found.append(next(resolved) if kind != _NOTHING else found[-1] if found else base)
+        found.append(next(resolved) if kind not in _NOTHING else found[-1] if found else base)
     return found
 
 

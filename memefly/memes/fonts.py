@@ -1,14 +1,14 @@
-"""The fonts that memes are written in: which one has a character, and how wide a line of several of them is.
+"""The fonts that memes are written in: which one has a character.
 
     >>> runs = parted("ICH 😂 あなた", ANTON)
     >>> [(run.text, run.face.name) for run in runs]
     [('ICH ', 'anton/latin'), ('😂', 'noto-color-emoji'), (' ', 'anton/latin'), ('あなた', 'noto-sans-jp/119')]
 
-Pillow draws a text in one font. Here a line is parted into runs, each of which one file has whole: Anton, the letter of
-memes, for Latin; Noto Sans Black for Cyrillic, Greek, Arabic, Hebrew, Devanagari and Thai; Noto's fonts for Chinese,
-Japanese and Korean, whose files hold a hundredth of them each; Noto Color Emoji. Runs stand as they are seen, from the
-left, as the Unicode Bidirectional Algorithm has it (UAX #9); raqm shapes what is inside of them. No character is ever
-drawn as an empty box: what no font has is left out.
+Letters are drawn from one font at a time (`shaping`); here a line is parted into runs, each of which a file has whole:
+Anton, the letter of memes, for Latin; Noto Sans Black for Cyrillic, Greek, Arabic, Hebrew, Devanagari and Thai; Noto's
+fonts for Chinese, Japanese and Korean, whose files hold a hundredth of them each; Noto Color Emoji. Runs stand as they
+are seen, from the left, as the Unicode Bidirectional Algorithm has it (UAX #9). No character is ever drawn as an empty
+box: what no font has is left out.
 
 `requirements/fonts.sh` brings the files. All are under the SIL Open Font License.
 """
@@ -18,23 +18,18 @@ from __future__ import annotations
 import functools
 import json
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import regex
-from PIL import ImageFont, features
 from unicode_segmentation_rs import graphemes
 
 from memefly.memes import bidirectional
 
 FOLDER = Path(__file__).parent / "fonts"
 ANTON, SANS = FAMILIES = ("anton", "sans")
-EM = 100  # pixels, of the size at which texts are measured; others are in proportion
 
 _EMOJI = "noto-color-emoji"
-BITMAP, _BITMAP_EM = 128, 109  # pixels: the height of an emoji of its font, and the only size that the font has
 _SANS = ("noto-sans", "noto-sans-devanagari", "noto-sans-arabic", "noto-sans-hebrew", "noto-sans-thai")
 _EAST = ("noto-sans-sc", "noto-sans-jp", "noto-sans-kr")
 # They look like nothing by themselves: joiners, selectors of a presentation.
@@ -119,76 +114,6 @@ def parted(line: str, family: str = ANTON, *, right: bool | None = None, languag
             pieces.append(([drawn], face, level))
     runs = [Run("".join(text), face, "rtl" if level % 2 else "ltr") for text, face, level in pieces]
     return tuple(bidirectional.reordered(runs, [level for _, _, level in pieces]))
-
-
-def width(runs: Sequence[Run], size: float = EM) -> float:
-    """Of a line in pixels, without an outline."""
-    return sum(_measured(run.text, run.face, run.direction)[0] for run in runs) * size / EM
-
-
-def extent(runs: Sequence[Run], size: float = EM) -> tuple[float, float]:
-    """How far the ink of a line goes above and below the line that letters stand on, in pixels."""
-    inks = [_measured(run.text, run.face, run.direction)[1:] for run in runs]
-    above, below = (max((ink[side] for ink in inks), default=0.0) for side in (0, 1))
-    return above * size / EM, below * size / EM
-
-
-@functools.cache
-def shapes() -> bool:
-    """Whether letters are shaped and kerned as their script wants it: Pillow's raqm does, which needs FriBidi on the
-    machine (Debian: libfribidi0). Without it Arabic letters do not join."""
-    return bool(features.check("raqm"))
-
-
-def laid_out(text: str, direction: str) -> tuple[str, dict[str, Any]]:
-    """A run as Pillow takes it: its text, and how."""
-    if shapes():
-        return text, {"direction": direction}
-    return "".join(reversed(graphemes(text, is_extended=True))) if direction == "rtl" else text, {}
-
-
-@functools.lru_cache(maxsize=256)
-def opened(face: Face, size: int) -> ImageFont.FreeTypeFont:
-    """The font of a file at a size in pixels an em. Emoji have one size only, to be scaled by `emoji_scale`."""
-    size = _BITMAP_EM if face.is_emoji else size
-    return ImageFont.truetype(
-        str(face.path), size, layout_engine=ImageFont.Layout.RAQM if shapes() else ImageFont.Layout.BASIC
-    )
-
-
-def advance(run: Run, size: int) -> float:
-    """How wide a run is in pixels, as it is drawn at this size."""
-    if run.face.is_emoji:
-        return width([run], size)
-    return _exact(run.text, run.face, run.direction, size)
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _exact(text: str, face: Face, direction: str, size: int) -> float:
-    text, how = laid_out(text, direction)
-    return opened(face, size).getlength(text, **how)
-
-
-def emoji_scale(size: float) -> float:
-    """What an emoji's bitmap is scaled by, to be as high as an em."""
-    return size / BITMAP
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _measured(text: str, face: Face, direction: str) -> tuple[float, float, float]:
-    """Width, ink above and ink below, at `EM`."""
-    font = opened(face, EM)
-    text, how = laid_out(text, direction)
-    across = font.getlength(text, **how)
-    if face.is_emoji:
-        return across * emoji_scale(EM), *emoji_extent(EM)
-    _, top, _, bottom = font.getbbox(text, anchor="ls", **how)
-    return across, float(-top), float(bottom)
-
-
-def emoji_extent(size: float) -> tuple[float, float]:
-    """Above and below the line: in the middle of the height of capitals."""
-    return 0.92 * size, 0.08 * size
 
 
 # --- which file has what ----------------------------------------------------------------------------------------------

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from PIL import Image, ImageCms, ImageColor, ImageDraw, ImageSequence
+from PIL import Image, ImageCms, ImageColor, ImageSequence
 
 from memefly import images
 from memefly.errors import PictureError
-from memefly.memes import fonts, typeset
+from memefly.memes import fonts, shaping, typeset
 from memefly.memes.template import BOXES, Box
 from memefly.sandbox import LimitError, Limits, Sandbox
 
 Format = Literal["png", "jpeg", "webp", "gif"]
 FORMATS: tuple[str, ...] = get_args(Format)
-RENDERER = 1  # another number where the same words on the same picture look otherwise than before
+RENDERER = 2  # another number where the same words on the same picture look otherwise than before
 MEDIA_TYPES = {name: f"image/{name}" for name in FORMATS}
 MARK = "made by memefly, a machine"
 SMALLEST, LARGEST = 64, 4096  # pixels, of a meme's longer side
@@ -151,20 +151,38 @@ def render_apart(
     """What `render` does in a process apart: the fields of a `Meme`, or `{"reason", "detail"}`, as JSON has them."""
     try:
         with images.opened(data, max_pixels) as image:
-            return _render(image, texts, [Box(**box) for box in boxes], format, size, mark, quality)
+            bare = _decoded(image, format, size)
     except PictureError as error:
         return {"reason": error.reason, "detail": str(error)}, b""
+    width, height = bare.frames[0].size
+    layers, written = [], []
+    free = height - _height_of_mark(width, height) if mark else height
+    for text, box in zip(texts, boxes):
+        layer, one = _write(text, Box(**box), width, height, free)
+        written.append(asdict(one))
+        if layer:
+            layers.append(layer)
+    if mark:
+        layers.append(_mark(width, height))
+    for frame in bare.frames:
+        for picture, place in layers:
+            frame.paste(picture, place, picture)
+    said = {"format": bare.format, "width": width, "height": height, "frames": len(bare.frames), "written": written}
+    return said, _encoded(bare, quality)
 
 
-def _render(
-    image: Image.Image,
-    texts: list[str],
-    boxes: list[Box],
-    format: str | None,
-    size: int | None,
-    mark: bool,
-    quality: int,
-) -> tuple[dict[str, Any], bytes]:
+@dataclass(frozen=True)
+class _Bare:
+    """A picture as it is to be written on: RGB in sRGB, upright, of the meme's size. `durations` are of frames, in
+    milliseconds; `loop` says how often they come, as Pillow has it."""
+
+    format: str
+    frames: list[Image.Image]
+    durations: list[int]
+    loop: int | None
+
+
+def _decoded(image: Image.Image, format: str | None, size: int | None) -> _Bare:
     own = (image.format or "").lower()
     frames = getattr(image, "n_frames", 1) if own in _ANIMATED and format != "jpeg" else 1
     if frames > MAX_FRAMES:
@@ -172,35 +190,27 @@ def _render(
     chosen = format or ("gif" if frames > 1 and own == "gif" else own if own in ("jpeg", "webp") else "png")
     turned = images.is_turned(image)
     width, height = _measures((image.height, image.width) if turned else image.size, size, frames)
-    layers, written = [], []
-    free = height - _height_of_mark(width, height) if mark else height
-    for text, box in zip(texts, boxes):
-        layer, one = _write(text, box, width, height, free)
-        written.append(asdict(one))
-        if layer:
-            layers.append(layer)
-    if mark:
-        layers.append(_mark(width, height))
 
     def finished(frame: Image.Image) -> Image.Image:
         rgb = _in_srgb(images.to_rgb(frame), frame.info.get("icc_profile"))
-        if rgb.size != (width, height):
-            smaller = rgb.width > width  # to make one larger, bicubic is as good and faster
-            how = Image.Resampling.LANCZOS if smaller else Image.Resampling.BICUBIC
-            rgb = rgb.resize((width, height), how, reducing_gap=3.0 if smaller else None)
-        for layer, place in layers:
-            rgb.paste(layer, place, layer)
-        return rgb
+        if rgb.size == (width, height):
+            return rgb
+        smaller = rgb.width > width  # to make one larger, bicubic is as good and faster
+        how = Image.Resampling.LANCZOS if smaller else Image.Resampling.BICUBIC
+        return rgb.resize((width, height), how, reducing_gap=3.0 if smaller else None)
 
     if frames == 1:
         if own == "jpeg":
             image.draft("RGB", (height, width) if turned else (width, height))  # decodes it smaller, where that will do
         image.load()
-        data = _encoded(finished(image), chosen, quality)
-    else:
-        data = _animated(image, finished, chosen, quality)
-    said = {"format": chosen, "width": width, "height": height, "frames": frames, "written": written}
-    return said, data
+        return _Bare(chosen, [finished(image)], [], None)
+    found, durations = [], []
+    for frame in ImageSequence.Iterator(image):
+        frame.load()  # of WebP, what is said of a frame is known only then
+        durations.append(max(20, int(frame.info.get("duration") or 100)))  # faster ones no browser shows
+        found.append(finished(frame.copy()))
+    # As often as before: GIF says nothing for once, the others 0 for ever.
+    return _Bare(chosen, found, durations, image.info.get("loop", None if image.format == "GIF" else 0))
 
 
 _ANIMATED = ("gif", "webp", "png")
@@ -230,33 +240,22 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image
 
 
-def _encoded(image: Image.Image, format: str, quality: int) -> bytes:
-    out = io.BytesIO()
-    if format == "jpeg":
-        image.save(out, format="JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
-    elif format == "webp":
-        image.save(out, format="WEBP", quality=quality, method=1)
-    elif format == "gif":
-        image.save(out, format="GIF")
-    else:
-        image.save(out, format="PNG", compress_level=2)
-    return out.getvalue()
-
-
-def _animated(image: Image.Image, finished: Callable[[Image.Image], Image.Image], format: str, quality: int) -> bytes:
-    frames, durations = [], []
-    for frame in ImageSequence.Iterator(image):
-        frame.load()  # of WebP, what is said of a frame is known only then
-        durations.append(max(20, int(frame.info.get("duration") or 100)))  # milliseconds; faster ones no browser shows
-        whole = finished(frame.copy())
-        frames.append(whole.quantize(256, method=Image.Quantize.FASTOCTREE) if format == "gif" else whole)
-    # As often as before: GIF says nothing for once, the others 0 for ever.
-    loop = image.info.get("loop", None if image.format == "GIF" else 0)
-    out = io.BytesIO()
-    settings: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations}
-    settings |= {} if loop is None and format == "gif" else {"loop": 1 if loop is None else loop}
-    settings |= {"quality": quality, "method": 1} if format == "webp" else {}
-    frames[0].save(out, format=format.upper(), **settings)
+def _encoded(meme: _Bare, quality: int) -> bytes:
+    out, frames = io.BytesIO(), meme.frames
+    how: dict[str, Any] = {}
+    if len(frames) > 1:
+        if meme.format == "gif":
+            frames = [frame.quantize(256, method=Image.Quantize.FASTOCTREE) for frame in frames]
+        how = {"save_all": True, "append_images": frames[1:], "duration": meme.durations}
+        if meme.loop is not None or meme.format != "gif":
+            how["loop"] = 1 if meme.loop is None else meme.loop
+    if meme.format == "jpeg":
+        how |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+    elif meme.format == "webp":
+        how |= {"quality": quality, "method": 1}
+    elif meme.format == "png" and len(frames) == 1:
+        how |= {"compress_level": 2}
+    frames[0].save(out, format=meme.format.upper(), **how)
     return out.getvalue()
 
 
@@ -311,39 +310,23 @@ def _filled(block: typeset.Block, space: typeset.Space) -> float:
 def _drawn(block: typeset.Block, colour: str, outline: str, align: str, wide: int, high: int) -> Image.Image:
     """A block as RGBA (high, wide), transparent around letters."""
     layer = Image.new("RGBA", (wide, high), _ground(colour, outline))
-    draw = ImageDraw.Draw(layer)
-    inked: list[tuple[fonts.Run, float, float]] = []
-    pictured: list[tuple[fonts.Run, float, float]] = []
+    letters: list[shaping.Placed] = []
+    emoji: list[shaping.Placed] = []
     baseline = block.outline + block.ascent
     for line in block.lines:
         rest = wide - 2 * block.outline - line.width
         x = block.outline + {"left": 0.0, "center": rest / 2, "right": rest}[align]
         for run in line.runs:
-            (pictured if run.face.is_emoji else inked).append((run, x, baseline))
-            x += fonts.advance(run, block.size)
+            (emoji if run.face.is_emoji else letters).append((run, x, baseline))
+            x += shaping.width([run], block.size)
         baseline += block.leading
     for ink, around in ((outline, block.outline), (colour, 0)):
-        if ink == "none":
-            continue
-        for run, x, y in inked:
-            font = fonts.opened(run.face, block.size)
-            said, how = fonts.laid_out(run.text, run.direction)
-            draw.text((x, y), said, fill=ink, font=font, anchor="ls", stroke_width=around, stroke_fill=ink, **how)
-    for run, x, y in pictured:
-        emoji = _emoji(run, block.size)
-        above, _ = fonts.emoji_extent(block.size)
-        layer.alpha_composite(emoji, (max(0, round(x)), max(0, round(y - above))))
+        if ink != "none":
+            layer.paste(ink, (0, 0), Image.fromarray(shaping.mask((wide, high), letters, block.size, around)))
+    for run, x, y in emoji:
+        for picture, right, down in shaping.emoji(run, block.size):
+            layer.alpha_composite(picture, (max(0, round(x + right)), max(0, round(y + down))))
     return layer
-
-
-def _emoji(run: fonts.Run, size: int) -> Image.Image:
-    """In the colours of its font, RGBA."""
-    font = fonts.opened(run.face, size)
-    wide = max(1, math.ceil(font.getlength(run.text)))
-    whole = Image.new("RGBA", (wide, fonts.BITMAP), (255, 255, 255, 0))
-    ImageDraw.Draw(whole).text((0, 0), run.text, font=font, embedded_color=True)
-    scale = fonts.emoji_scale(size)
-    return whole.resize((max(1, round(wide * scale)), max(1, round(fonts.BITMAP * scale))), Image.Resampling.LANCZOS)
 
 
 def _ground(colour: str, outline: str) -> tuple[int, int, int, int]:

@@ -7,8 +7,8 @@
 Where a line may end follows UAX #14. At a size, filling line after line needs the fewest of them, so what fits is found
 by bisection; among the ways to fill so many lines, the one is taken whose rests have the smallest sum of squares, the
 last line counted like the others: on a picture a lone last word looks poor (as Knuth and Plass, "Breaking Paragraphs
-into Lines", 1981, but for the last line). Texts are measured once, at `fonts.EM`, and what was chosen is measured again
-at its own size: there nothing ever sticks out of the box.
+into Lines", 1981, but for the last line). Words are measured once, in ems, and the lines of what was chosen again as
+a whole: letters reach into one another over blanks too. Nothing ever sticks out of the box.
 
 A word that is wider than the box even at the smallest size is broken; where there is too much of a text still, its end
 is left out, an ellipsis stands there, and `Block.shortened` says so.
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from unicode_segmentation_rs import graphemes, line_break_units
 
-from memefly.memes import bidirectional, fonts
-from memefly.memes.fonts import EM, Run
+from memefly.memes import bidirectional, fonts, shaping
+from memefly.memes.fonts import Run
 
 OUTLINE = 1 / 16  # of an em
 _GAP = 0.07  # of an em, between the lowest ink of a line, with its outline, and the highest of the next
@@ -96,7 +96,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Unit:
-    """What no line ends inside of: its text with the blanks behind it, both widths at `EM`, whether a line must end
+    """What no line ends inside of: its text with the blanks behind it, both widths in ems, whether a line must end
     behind it."""
 
     text: str
@@ -122,7 +122,7 @@ class _Setter:
                 fits = size
             else:
                 fits_not = size
-        for size in range(fits, smallest - 1, -1):  # hinting makes a line a pixel wider than it should be
+        for size in range(fits, smallest - 1, -1):  # a line may be a little wider than its words are
             if block := self._set(units, size, above, below):
                 return block
         return None
@@ -146,7 +146,7 @@ class _Setter:
 
     def _units(self, text: str, smallest: int) -> list[_Unit]:
         self._right = bidirectional.rightwards(text)
-        across = (self._space.width - 2 * outline_of(smallest, self._outline)) * EM / smallest
+        across = (self._space.width - 2 * outline_of(smallest, self._outline)) / smallest
         found = []
         for paragraph in text.split("\n"):
             units: list[str] = []
@@ -166,20 +166,20 @@ class _Setter:
         return fonts.parted(text, self._family, right=self._right, language=self._language)
 
     def _width(self, text: str) -> float:
-        return fonts.width(self._runs(text))
+        return shaping.width(self._runs(text), 1)
 
     def _extent(self, units: Sequence[_Unit]) -> tuple[float, float]:
-        """Of the ink of all of them, at `EM`: lines stand as far from one another as the highest and deepest letter
+        """Of the ink of all of them, in ems: lines stand as far from one another as the highest and deepest letter
         want, all alike."""
-        above, below = zip(*(fonts.extent(self._runs(unit.text)) for unit in units))
+        above, below = zip(*(shaping.extent(self._runs(unit.text), 1) for unit in units))
         return max(above), max(below)
 
     def _lines_at(self, units: Sequence[_Unit], size: float, above: float, below: float) -> int:
         """How many lines a text takes at a size; 0 where it does not fit."""
         outline = outline_of(size, self._outline)
-        across = (self._space.width - 2 * outline) * EM / size
-        down = (self._space.height - 2 * outline) * EM / size
-        most = int((down + self._gap * EM) / (above + below + self._gap * EM)) if above + below else 1
+        across = (self._space.width - 2 * outline) / size
+        down = (self._space.height - 2 * outline) / size
+        most = int((down + self._gap) / (above + below + self._gap)) if above + below else 1
         lines, filled = 1, 0.0
         for i, unit in enumerate(units):
             if unit.bare > across:
@@ -200,14 +200,14 @@ class _Setter:
         outline = outline_of(size, self._outline)
         across = self._space.width - 2 * outline
         lines = []
-        for first, last in _even(units, count, across * EM / size):
+        for first, last in _even(units, count, across / size):
             text = "".join(unit.text for unit in units[first:last]).rstrip()
             runs = self._runs(text)
-            wide = sum(fonts.advance(run, size) for run in runs)
+            wide = shaping.width(runs, size)
             if wide > across:
                 return None
             lines.append(Line(text, runs, wide))
-        ascent, descent = above * size / EM, below * size / EM
+        ascent, descent = above * size, below * size
         return Block(tuple(lines), size, ascent, descent, ascent + descent + self._gap * size, outline)
 
 

@@ -42,7 +42,7 @@ def test_pictures_of_another_size(small_encoder):
     encoder = encoders.load(EncoderConfig(weights=str(small_encoder), size=96, precision="float32"))
     as_made = encoders.load(EncoderConfig(weights=str(small_encoder), precision="float32"))
     assert (encoder.image_size, encoder.feature_shape) == ((96, 96), (12, 12, 32))
-    assert encoder.name == "small.h5@96" and encoder.digest != as_made.digest
+    assert encoder.name == "encoder.h5@96" and encoder.digest != as_made.digest
     assert [layer.name for layer in encoder.model.layers[1:]] == [layer.name for layer in as_made.model.layers[1:]]
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype(np.float32)
     part = as_made.encode(pictures[:, 16:80, 16:80]).numpy()  # a stride is 8 pixels

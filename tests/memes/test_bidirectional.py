@@ -47,3 +47,8 @@ def test_levels():
 
 def test_direction_of_a_text():
     assert rightwards("«123 שלום»") and rightwards("مرحبا a") and not rightwards("a שלום") and not rightwards("123")
+
+
+def test_what_is_no_character_has_no_direction():
+    assert levels("\u0378", right=True) == [1]
+    assert levels("a\u0378ש\u0378", right=False) == [0, 0, 1, 1]

@@ -11,7 +11,6 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from memefly.datasets import sample
 from memefly.errors import PictureError
-from memefly.memes import fonts
 from memefly.memes import render as rendering
 from memefly.memes.render import MAX_TEXT, render
 from memefly.memes.template import BOXES, Box, Style
@@ -54,7 +53,6 @@ def encoded(image: Image.Image, **how) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.skipif(not fonts.shapes(), reason="letters are not shaped here: Pillow finds no FriBidi (libfribidi0)")
 @pytest.mark.parametrize("name", CASES)
 def test_it_looks_as_it_should(name):
     meme = drawn(name)
@@ -172,6 +170,15 @@ def test_bad_pictures_and_wrong_use():
         render(scene(), ["a"], size=5000)
     with pytest.raises(ValueError, match="expected a format among png"):
         render(scene(), ["a"], format="svg")
+
+
+def test_a_fault_of_ours_is_not_told_as_the_picture_s(monkeypatch):
+    def broken(*arguments, **how):
+        raise OSError("no such font")
+
+    monkeypatch.setattr(rendering.typeset, "fit", broken)
+    with pytest.raises(OSError, match="no such font"):
+        rendering.render_apart(scene(), ["a"], [BOXES[0].model_dump()], "png", 200, False, 88, 10_000_000)
 
 
 def test_alt_text():

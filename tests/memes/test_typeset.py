@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memefly.memes import fonts, typeset
+from memefly.memes import fonts, shaping, typeset
 from memefly.memes.typeset import Space, fit
 
 pytestmark = pytest.mark.once
@@ -42,7 +42,7 @@ def test_lines_are_as_even_as_can_be():
     across = SPACE.width - 2 * block.outline
 
     def width(words):
-        return fonts.width(fonts.parted(" ".join(words)), block.size)
+        return shaping.width(fonts.parted(" ".join(words)), block.size)
 
     ways = []
     for cuts in itertools.combinations(range(1, len(words)), count - 1):
