@@ -68,7 +68,9 @@ EXTRAS = {
     ],
     "serving": [
         *by_lane(SERVING_API),
-        *("fastapi>=0.115", "starlette>=0.40"),
+        *("fastapi>=0.162", "starlette>=0.40"),
+        "limits>=3.13",  # of a client's requests
+        "urllib3>=2.2",  # TensorFlow Serving over REST
         "uvicorn>=0.30",
         "anyio>=4",
         "python-multipart>=0.0.12",  # starlette reads forms with it
@@ -94,7 +96,14 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["memefly*", "components*", "pipeline*"]),
     package_data={
-        "memefly": ["memes/fonts/*", "memes/fonts/*/*", "report/templates/*", "schemas/*", "safety/lists/*"],
+        "memefly": [
+            "memes/fonts/*",
+            "memes/fonts/*/*",
+            "report/templates/*",
+            "schemas/*",
+            "safety/lists/*",
+            "serving/app/*",
+        ],
         "pipeline": ["presets/*.yaml"],
     },
     install_requires=LIBRARY,

@@ -41,7 +41,8 @@ import tf_keras
 from benchmarks import training
 from benchmarks.training import Sizes, our_network
 from memefly import provenance
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.exported import lite
 from memefly.metrics.form import DANGLING

@@ -55,7 +55,7 @@ def training(arguments) -> float:
 def decoding(arguments) -> float:
     """Seconds a picture whose features are known: beam 3, 20 tokens."""
     from benchmarks.decoding import Latency, Sizes
-    from memefly.decoding import DecodingConfig
+    from memefly.decoding_config import DecodingConfig
 
     latency = Latency(Sizes(units=256), DecodingConfig(beam=3, max_length=20), 30)
     latency()

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from memefly.decoding_config import LONGEST_NGRAM
 from memefly.metrics.form import DANGLING
 from memefly.safety.constraint import Blocked
 from memefly.spelling import BREAK, GOES_ON
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, START_ID, Vocabulary
 
-LONGEST_NGRAM = 4  # that can be blocked
 NEVER = -1e9  # a log-probability that nothing outweighs, and that adds up without becoming NaN as -inf would
 _BASE = 31  # of the hash of a word, in int32 that wraps around: 31^n c_1 + … + c_n over the code points of its letters
 _FREE, _NO_BORDER, _NO_PIECE = range(3)  # what may follow a token: anything, only a piece that goes on, only none

@@ -20,7 +20,7 @@ from components.caption_metrics.names import DISTANCES, LOWER_IS_BETTER, PLAIN, 
 from memefly import images, textfile
 from memefly.cleaning import Cleaning
 from memefly.cleaning.config import DEFAULT, KINDS
-from memefly.decoding import DecodingConfig
+from memefly.decoding_config import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError, in_our_words

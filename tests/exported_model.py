@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from memefly import encoders, networks, ngrams, text
-from memefly.decoding import DecodingConfig
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders import EncoderConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.captioner import Captioner, export

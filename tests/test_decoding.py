@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from memefly import networks
-from memefly.decoding import DecodingConfig, _inverted, decode
+from memefly.decoding import _inverted, decode
+from memefly.decoding_config import DecodingConfig
 from memefly.networks import NetworkConfig
 from memefly.rules import dangling_ids
 from memefly.safety.constraint import constrain

@@ -6,7 +6,8 @@ import tensorflow as tf
 from test_decoding import PLAIN, brute_force, features, network
 
 from memefly import text
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.rules import break_of, pieces_of
 from memefly.spelling import BREAK, Spelling
 from memefly.text import END_ID, PAD_ID, RESERVED_TOKENS, UNKNOWN_ID, Vocabulary

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from memefly import networks
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.networks import NetworkConfig
 from memefly.rules import dangling_ids, pieces_of
 from memefly.safety.piecewise import constrain_pieces

@@ -15,7 +15,7 @@ import tensorflow as tf
 import memefly
 from components.caption_trainer.transformed import Transformed, read_transformed
 from memefly import devices, encoders, provenance, tracking
-from memefly.decoding import DecodingConfig
+from memefly.decoding_config import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
 from memefly.exported.captioner import Captioner, export

@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from memefly import __version__, temporary
 from memefly.errors import MemeflyError, refused
@@ -129,6 +130,20 @@ def address(value: str) -> str:
     if not (host and colon and number.isdecimal() and len(number) < 6 and 0 < int(number) <= 65535) or "/" in host:
         raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as localhost:8500, got {value!r}")
     return name
+
+
+def server(value: str) -> str:
+    """Of an argument that is TensorFlow Serving's address: of gRPC, or of REST where it is an http:// one."""
+    if not value.startswith(("http://", "https://")):
+        return address(value)
+    try:
+        told = urlsplit(value)
+        known = told.hostname and told.port is not None and not (told.query or told.fragment or told.username)
+    except ValueError:
+        known = False
+    if not known:
+        raise argparse.ArgumentTypeError(f"expected http://HOST:PORT, such as http://localhost:8501, got {value!r}")
+    return value.rstrip("/")
 
 
 def finite(value: str) -> float:

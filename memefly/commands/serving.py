@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import logging
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_root, address, port, positive
-from memefly.errors import UsageError
+from memefly.commands.parser import Command, add_root, address, port, positive, server
+from memefly.errors import UsageError, in_our_words
 from memefly.exported.manifest import newest_version
 from memefly.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from memefly.serving.backends import Backend
+    from memefly.serving.settings import ServiceConfig
 
 
 def add(command: Command) -> None:
@@ -121,15 +127,20 @@ def add_serve(command: Command) -> None:
     serve = command(
         "serve",
         _serve,
-        "answer over HTTP with captions",
-        "  memefly serve --model root/serving/captioner\n"
+        "a page and an HTTP interface for captions and memes",
+        "  memefly serve --model root/serving/captioner --templates templates\n"
         "  memefly serve --tf-serving localhost:8500 --label stable --host 0.0.0.0 --port 8000",
     )
     source = serve.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--model", type=Path, metavar="DIR", help="a version, or the folder of versions: in this process"
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a version, or the folder of versions, whose newest answers: in this process",
     )
-    source.add_argument("--tf-serving", type=address, metavar="HOST:PORT", help="TensorFlow Serving's gRPC interface")
+    source.add_argument(
+        "--tf-serving", type=server, metavar="HOST:PORT", help="TensorFlow Serving: gRPC, or http://HOST:PORT for REST"
+    )
     serve.add_argument(
         "--label", metavar="LABEL", help="of TensorFlow Serving's version: stable | canary (the highest)"
     )
@@ -140,6 +151,33 @@ def add_serve(command: Command) -> None:
     serve.add_argument(
         "--largest-batch", type=positive, metavar="B", help="pictures through the model at once (as it was warmed for)"
     )
+    serve.add_argument(
+        "--models", type=Path, metavar="DIR", help="beside --tf-serving, ROOT/serving: what its models are"
+    )
+    serve.add_argument(
+        "--templates", type=Path, metavar="DIR", help="a folder of templates (*.yaml), or a data set of memes"
+    )
+    serve.add_argument(
+        "--rate", default="300/minute", metavar="R", help="requests of a client, else 429; 0: any number (300/minute)"
+    )
+    serve.add_argument("--at-once", type=positive, default=16, metavar="N", help="requests of a client at a time (16)")
+    serve.add_argument(
+        "--waiting",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="pictures at most that wait for the model, else 503 (16)",
+    )
+    serve.add_argument(
+        "--origin", action="append", default=[], metavar="URL", help="whose pages may call it too (nobody's)"
+    )
+    serve.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="keys, one a line, that callers need; MEMEFLY_API_KEYS=A,B as well",
+    )
+    serve.add_argument("--log-words", action="store_true", help="words come into the log too")
 
 
 def _serve(arguments) -> int:
@@ -147,8 +185,29 @@ def _serve(arguments) -> int:
         raise UsageError("--label is for --tf-serving: a model in this process has none; give the version's folder")
     if arguments.tf_serving and arguments.largest_batch:
         raise UsageError("--largest-batch is for --model: TensorFlow Serving batches as its own settings say")
+    if arguments.model and arguments.models:
+        raise UsageError("--models is for --tf-serving: a model in this process says itself what it is")
+    if arguments.api_keys and not arguments.api_keys.is_file():
+        raise UsageError(f"--api-keys: no file {arguments.api_keys}; expected one with a key a line")
+    config = _config(arguments)
     with _listening(arguments.host, arguments.port) as listener:  # before a model is loaded for nothing
-        return _serve_on(listener, arguments)
+        return _serve_on(listener, arguments, config)
+
+
+def _config(arguments) -> ServiceConfig:
+    from pydantic import ValidationError
+
+    from memefly.serving.settings import ServiceConfig
+
+    try:
+        return ServiceConfig(
+            rate=None if arguments.rate in ("0", "none") else arguments.rate, at_once=arguments.at_once,
+            waiting=arguments.waiting, origins=tuple(arguments.origin), keys=arguments.api_keys,
+            templates=arguments.templates, log_words=arguments.log_words,
+        )  # fmt: skip
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"--{problem['loc'][0]}: {in_our_words(problem)}") from None
 
 
 @contextlib.contextmanager
@@ -173,24 +232,44 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _serve_on(listener: socket.socket, arguments) -> int:
+def _serve_on(listener: socket.socket, arguments, config: ServiceConfig) -> int:
     if arguments.model:
         newest_version(arguments.model)  # says what is wrong before TensorFlow is loaded
-    import_tensorflow()
+        import_tensorflow()
     import uvicorn
 
-    from memefly.exported.warmup import LARGEST_BATCH
-    from memefly.serving.backends import Backend, LocalModel, TensorFlowServing
     from memefly.serving.service import create_app
 
     if arguments.model:
+        from memefly.exported.warmup import LARGEST_BATCH
+        from memefly.serving.local_model import LocalModel
+
         print(f"memefly: loads {arguments.model}", file=sys.stderr)
         backend: Backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
     else:
-        backend = TensorFlowServing(arguments.tf_serving, arguments.label)
+        from memefly.serving.tf_serving import TensorFlowServing
+
+        backend = TensorFlowServing(arguments.tf_serving, arguments.label, models=arguments.models)
     host, port = listener.getsockname()[:2]
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    print(f"memefly: {backend.status().detail}; http://{at}/v1/captions", file=sys.stderr)
-    server = uvicorn.Server(uvicorn.Config(create_app(backend), log_level="warning"))
+    app = create_app(backend, config)
+    print(f"memefly: {backend.status().detail}; http://{at}/", file=sys.stderr)
+    _log_to(sys.stdout)
+    # Who stops it waits for what it has accepted, half a minute at most.
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=30, server_header=False
+    )
+    server = uvicorn.Server(settings)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _log_to(stream: TextIO) -> None:
+    """A line of JSON a request, and what the service has to say, which is for people, beside them."""
+    requests = logging.getLogger("memefly.requests")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    requests.addHandler(handler)
+    requests.setLevel(logging.INFO)
+    requests.propagate = False
+    logging.getLogger("memefly.service").setLevel(logging.INFO)

@@ -20,6 +20,7 @@ Signatures (B pictures, K captions each, T tokens, h x w positions):
   below -1e6;
 - `explain`: image_bytes string (B,) to tokens string (B, T), alphas float32 (B, T, h, w) of the best caption; no tokens
   and zeros where there is no picture;
+- `look`: as `explain`, of the caption that comes beside each picture: image_bytes and caption, both string (B,);
 - `evaluate`: as `serving_default`, but its input is called `image`, after the feature of the Examples. Where
   `decoding.judged` asks for more captions than one, it gives caption string (B,) and drawn string (B, judged) alone:
   with as many seeds, the configured one first.

@@ -10,7 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from memefly import images, text
-from memefly.decoding import KNOBS, PREFIX, Decoded, DecodingConfig, decode
+from memefly.decoding import KNOBS, Decoded, decode
+from memefly.decoding_config import PREFIX, DecodingConfig
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.encoders.standardize import Standardizer
 from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
@@ -96,10 +97,11 @@ class Captioner(tf.Module):
             with_alphas=with_alphas,
         )
 
+    def _begun(self, prefix):
+        return text.prefix_graph(prefix, self.ids.lookup, self._spelling, self._has_pieces)
+
     def _told(self, features, fit, overrides=None, prefix=None):
-        begun = (
-            text.prefix_graph(prefix, self.ids.lookup, self._spelling, self._has_pieces) if prefix is not None else None
-        )
+        begun = self._begun(prefix) if prefix is not None else None
         decoded = self._search(features, overrides, begun[0] if begun else None)
         scores = tf.where(fit[:, tf.newaxis], decoded.scores, NO_SCORE)  # (B, K)
         return scores, tf.where(scores > -1e6, text.decode_graph(decoded.tokens, self._spell, begun), "")
@@ -132,9 +134,14 @@ class Captioner(tf.Module):
         each = {name: tf.broadcast_to(value, tf.shape(image_bytes)) for name, value in knobs.items()}
         return self._caption(image_bytes, each, tf.broadcast_to(prefix, tf.shape(image_bytes)))
 
-    def _explain(self, image_bytes):
+    def _look(self, image_bytes, caption):
         features, fit = self.features(image_bytes)
-        decoded = self._search(features, with_alphas=True)
+        # What is begun with a whole caption and its </s> is said as it is.
+        said, _ = self._begun(caption)
+        length = tf.math.count_nonzero(said, axis=1, dtype=tf.int32)[:, tf.newaxis]  # (B, 1), padding is 0
+        said = tf.pad(said, [[0, 0], [0, 1]], constant_values=text.PAD_ID)
+        ends = tf.equal(tf.range(tf.shape(said)[1]), length) & (length > 0)
+        decoded = self._search(features, prefix=tf.where(ends, text.END_ID, said), with_alphas=True)
         tokens = tf.where(fit[:, tf.newaxis], decoded.tokens[:, 0], text.PAD_ID)  # (B, T)
         alphas = tf.where(fit[:, tf.newaxis, tf.newaxis], decoded.alphas[:, 0], 0.0)  # (B, T, L)
         h, w, _ = self.feature_shape
@@ -179,6 +186,11 @@ class Captioner(tf.Module):
             knobs = {k: v for k, v in locals().items() if k in KNOBS}
             return self._caption_with(image_bytes, knobs, prefix)
 
+        look = tf.function(  # one trace for two
+            lambda image_bytes, caption: self._look(image_bytes, caption),
+            input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("image_bytes", "caption")],
+            autograph=False,
+        )
         return {
             "serving_default": caption,
             "decode": tf.function(
@@ -186,7 +198,10 @@ class Captioner(tf.Module):
                 input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"), *kinds.values()],
                 autograph=False,
             ),
-            "explain": function(lambda image_bytes: self._explain(image_bytes), "image_bytes"),
+            "explain": function(
+                lambda image_bytes: look(image_bytes, tf.fill(tf.shape(image_bytes), "")), "image_bytes"
+            ),
+            "look": look,
             "evaluate": function(self._judged if self._decoding.judged > 1 else lambda image: caption(image), "image"),
         }
 

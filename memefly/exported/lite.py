@@ -28,7 +28,8 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from memefly import images, text
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported.captioner import NO_SCORE, NOT_A_PICTURE

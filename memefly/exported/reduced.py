@@ -26,7 +26,7 @@ from typing import Literal
 from memefly import images
 from memefly.datasets import records
 from memefly.datasets.splits import Splitting
-from memefly.decoding import DecodingConfig
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.errors import DataError, ModelError, PictureError
 from memefly.exported import lite, loading

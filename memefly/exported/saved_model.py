@@ -12,13 +12,12 @@ import numpy as np
 import tensorflow as tf
 from pydantic import ValidationError
 
-from memefly import text
-from memefly.decoding import KNOBS, PREFIX, DecodingConfig
+from memefly.decoding import KNOBS
+from memefly.decoding_config import PREFIX, DecodingConfig
 from memefly.errors import ModelError, in_our_words
-from memefly.exported.captions import Caption, reader
+from memefly.exported.captions import Caption, Looked, looked, reader
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
-from memefly.spelling import GOES_ON
 
 
 class ExportedModel:
@@ -76,15 +75,16 @@ class ExportedModel:
         """Raw: `decode` where there are knobs, else `predict`."""
         return self.decode(image_bytes, knobs) if knobs else self.predict(image_bytes)
 
-    def explain(self, image_bytes: Sequence[bytes]) -> list[tuple[list[str], np.ndarray]]:
-        """Of every picture the words of its caption, and where the network looked for each: float32 (words, h, w), of
-        sum 1 over the picture; the mean over its pieces, where a word has several."""
-        out = self._loaded.signatures["explain"](image_bytes=tf.constant(list(image_bytes), tf.string))
-        found = []
-        for row, alphas in zip(out["tokens"].numpy(), out["alphas"].numpy()):
-            words = [word.decode("utf-8") for word in row if word and word.decode("utf-8") != text.END]
-            found.append(_of_whole_words(words, alphas[: len(words)]))
-        return found
+    def explain(self, image_bytes: Sequence[bytes], captions: Sequence[str] = ()) -> list[Looked]:
+        """Where the network looks as it says the caption of each picture, or what it says best where there is none.
+        Raises `ModelError` where the model can do that for its best caption alone."""
+        inputs, name = {"image_bytes": tf.constant(list(image_bytes), tf.string)}, "explain"
+        if captions:
+            inputs, name = inputs | {"caption": tf.constant(list(captions), tf.string)}, "look"
+        if name not in self._loaded.signatures:
+            raise ModelError(f"the model in {self.folder} was exported by an older memefly: run it again")
+        out = self._loaded.signatures[name](**inputs)
+        return [looked(*row) for row in zip(out["tokens"].numpy(), out["alphas"].numpy())]
 
     def _check(self, knobs: dict, prefix: str | Sequence[str]) -> None:
         configured = self.manifest["config"]["decoding"]
@@ -145,12 +145,3 @@ class ExportedModel:
             out = self.answer(batch, knobs)
             captions += [self.read(*row) for row in zip(out["captions"], out["scores"])]
         return captions
-
-
-def _of_whole_words(pieces: list[str], alphas: np.ndarray) -> tuple[list[str], np.ndarray]:
-    begins = [i for i, piece in enumerate(pieces) if not i or not piece.startswith(GOES_ON)]
-    if len(begins) == len(pieces):
-        return pieces, alphas
-    ends = [*begins[1:], len(pieces)]
-    words = ["".join(piece.removeprefix(GOES_ON) for piece in pieces[a:b]) for a, b in zip(begins, ends)]
-    return words, np.stack([alphas[a:b].mean(axis=0) for a, b in zip(begins, ends)])

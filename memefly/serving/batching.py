@@ -13,21 +13,20 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from memefly.errors import BusyError
 
+T = TypeVar("T")
 _STOP = object()
 
 
-class Batcher:
-    """`predict` maps B byte strings to arrays whose first axis is B. Thread-safe."""
+class Batcher(Generic[T]):
+    """`predict` maps B pictures, with what else is asked of them, to arrays whose first axis is B. Thread-safe."""
 
-    def __init__(
-        self, predict: Callable[[Sequence[bytes]], dict[str, np.ndarray]], largest: int = 8, waiting: int = 64
-    ):
+    def __init__(self, predict: Callable[[Sequence[T]], dict[str, np.ndarray]], largest: int = 8, waiting: int = 64):
         self._predict, self._largest = predict, largest
         self._queue: queue.Queue = queue.Queue(waiting)
         self._closing = threading.Lock()
@@ -39,7 +38,7 @@ class Batcher:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def submit(self, data: bytes) -> Future[dict[str, Any]]:
+    def submit(self, data: T) -> Future[dict[str, Any]]:
         """The picture's row of every output. Raises `BusyError` at once where too many wait already, or after
         `close`."""
         future: Future = Future()
@@ -76,7 +75,7 @@ class Batcher:
             if batch:
                 self._answer(batch)
 
-    def _answer(self, batch: list[tuple[bytes, Future]]) -> None:
+    def _answer(self, batch: list[tuple[T, Future]]) -> None:
         try:
             out = self._predict([data for data, _ in batch])
             rows = [{name: values[i] for name, values in out.items()} for i in range(len(batch))]

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from memefly import encoders, images, networks
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders import Encoder, precision
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import TrainingError

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.errors import TrainingError
 from memefly.likelihood import Likelihood
 from memefly.metrics import score

@@ -74,6 +74,20 @@ def test_signatures_answer_as_documented(exported, pictures):
     np.testing.assert_array_equal(evaluated["caption"], served["caption"])
 
 
+def test_where_it_looks_as_it_says_what_it_is_given(exported, pictures):
+    model = loading.load(exported)
+    own = [row[0].text for row in model.caption(pictures[:3])]
+    best, again = model.explain(pictures[:3]), model.explain(pictures[:3], own)
+    assert [" ".join(one.words) for one in again] == own
+    for one, other in zip(best, again):
+        np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
+    others = own[1:] + own[:1]
+    assert others != own
+    said = model.explain(pictures[:3], others)
+    assert [" ".join(one.words) for one in said] == others
+    assert all(one.weights.sum(axis=(1, 2)) == pytest.approx(1, abs=1e-3) for one in said)
+
+
 @pytest.mark.once
 def test_the_gate_is_given_as_many_captions_as_it_judges(small_encoder, pictures, tmp_path):
     """Each with a seed of its own, from the configured one on, as `decode` draws them."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from memefly import networks, ngrams, text
-from memefly.decoding import DecodingConfig, decode
+from memefly.decoding import decode
+from memefly.decoding_config import DecodingConfig
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ModelError
 from memefly.exported import lite, loading

@@ -67,7 +67,7 @@ def test_a_stored_model_is_judged_alike(stored, data):
 
 
 def test_a_stored_model_is_served(stored, data):
-    from memefly.serving.backends import LocalModel
+    from memefly.serving.local_model import LocalModel
     from memefly.serving.service import create_app
 
     model, said = stored

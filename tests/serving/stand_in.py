@@ -247,8 +247,16 @@ def _rest(server: StandIn) -> Starlette:
         rows = [dict(zip(outputs, row)) for row in zip(*outputs.values())]
         return {"predictions": rows if len(outputs) > 1 else [next(iter(row.values())) for row in rows]}
 
+    def metadata(model, version, label, body):
+        """Of the version that a label is on; the signatures are left out here."""
+        number, _ = server.find(model, version, label)
+        return {"model_spec": {"name": model, "signature_name": "", "version": str(number)}, "metadata": {}}
+
     async def get(request: Request):
         return answer(status)(request, None)
+
+    async def get_metadata(request: Request):
+        return answer(metadata)(request, None)
 
     async def post(request: Request):
         if request.path_params.pop("verb") != "predict":
@@ -262,6 +270,7 @@ def _rest(server: StandIn) -> Starlette:
     routes = []
     for which in ("", "/versions/{version:int}", "/labels/{label:str}"):
         routes.append(Route("/v1/models/{model}" + which + ":{verb}", post, methods=["POST"]))
+        routes.append(Route("/v1/models/{model}" + which + "/metadata", get_metadata))
         routes.append(Route("/v1/models/{model}" + which, get))
     return Starlette(routes=routes)
 

@@ -30,7 +30,7 @@ from memefly.errors import BackendError, ModelError, PictureError
 from memefly.exported import loading
 from memefly.exported.captions import Caption
 from memefly.serving import promotion
-from memefly.serving.backends import TensorFlowServing
+from memefly.serving.tf_serving import TensorFlowServing
 
 pytestmark = pytest.mark.slow
 DEPLOY = Path(__file__).parents[2] / "deploy" / "tf-serving"
@@ -203,29 +203,50 @@ def test_grpc(server, model, pictures):
         assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_the_gateway_says_what_the_model_says(server, model, pictures):
-    backend = TensorFlowServing(server.grpc_address, label="stable")
-    assert backend.status().ready and backend.status().version == 100
+@pytest.mark.parametrize("over", ["grpc", "rest"])
+def test_the_gateway_says_what_the_model_says(over, server, root, model, pictures):
+    address = server.grpc_address if over == "grpc" else server.rest_url
+    backend = TensorFlowServing(address, label="stable", models=root / "serving")
+    digest = model.manifest["digest"]
+    assert backend.status().ready and (backend.status().model.version, backend.status().model.digest) == (100, digest)
     rounded = [[(c.text, pytest.approx(c.score, abs=1e-4)) for c in row] for row in model.caption(pictures[:2])]
-    assert [[(c.text, c.score) for c in backend.caption(p, {})] for p in pictures[:2]] == rounded
-    drawn = backend.caption(pictures[0], {"temperature": 2.0, "seed": 5, "beam": 2})
+    answers = [backend.caption(p, {}) for p in pictures[:2]]
+    assert [[(c.text, c.score) for c in answer.captions] for answer in answers] == rounded
+    assert {(answer.model.version, answer.model.digest) for answer in answers} == {(100, digest)}
+    drawn = backend.caption(pictures[0], {"temperature": 2.0, "seed": 5, "beam": 2}).captions
     assert [c.text for c in drawn] == [c.text for c in model.caption(pictures[:1], temperature=2.0, seed=5, beam=2)[0]]
     assert all(isinstance(c, Caption) for c in drawn)
-    begun = backend.caption(pictures[0], {"prefix": "brace zebra"})
+    begun = backend.caption(pictures[0], {"prefix": "brace zebra"}).captions
     assert [c.text for c in begun] == [c.text for c in model.caption(pictures[:1], prefix="brace zebra")[0]]
     assert begun[0].text.startswith("brace zebra ")
+    (seen,) = model.explain(pictures[:1], [drawn[0].text])
+    looked = backend.look(pictures[0], drawn[0].text)
+    assert looked.words == seen.words
+    np.testing.assert_allclose(looked.weights, seen.weights, atol=1e-4)
     with pytest.raises(PictureError, match="JPEG"):
         backend.caption(b"no picture", {})
     with pytest.raises(ModelError):
         backend.caption(pictures[0], {"beam": 0})
-    other = TensorFlowServing(server.grpc_address, label="canary")
+    other = TensorFlowServing(address, label="canary")
     assert not other.status().ready, "stable is loaded, canary is on no version"
     with pytest.raises(BackendError, match="label"):
         other.caption(pictures[0], {})
-    nobody = TensorFlowServing("127.0.0.1:9", timeout=2)
+    nobody = TensorFlowServing("127.0.0.1:9" if over == "grpc" else "http://127.0.0.1:9", timeout=2)
     assert not nobody.status().ready
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         nobody.caption(pictures[0], {})
+    backend.close()
+
+
+def test_without_the_folder_of_models(server, model, pictures):
+    """gRPC tells the version, nobody the digest; the server fills in knobs over gRPC alone."""
+    backend = TensorFlowServing(server.grpc_address, label="stable")
+    answer = backend.caption(pictures[0], {"beam": 2})
+    assert (answer.model.version, answer.model.digest, len(answer.captions)) == (100, None, 2)
+    rest = TensorFlowServing(server.rest_url, label="stable")
+    assert rest.caption(pictures[0], {}).captions[0].text == model.caption(pictures[:1])[0][0].text
+    with pytest.raises(ModelError, match="--models"):
+        rest.caption(pictures[0], {"beam": 2})
 
 
 @pytest.mark.once

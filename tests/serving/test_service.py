@@ -1,6 +1,5 @@
 import asyncio
 import gzip
-import io
 import socket
 import statistics
 import threading
@@ -10,42 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 from stress.bombs import BOMBS
+from told import Told, picture
 
 from memefly import images
 from memefly.commands import main as cli
 from memefly.errors import BackendError, BusyError, ModelError, PictureError, UnsafeError
-from memefly.exported.captions import Caption
-from memefly.serving.backends import Status
 from memefly.serving.batching import Batcher
-from memefly.serving.service import MAX_BYTES, MAX_PICTURES, create_app
+from memefly.serving.service import create_app
+from memefly.serving.settings import ServiceConfig
 
-
-def picture(format: str = "PNG", size: tuple[int, int] = (8, 6), **options) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", size, (200, 10, 10)).save(out, format=format, **options)
-    return out.getvalue()
-
-
-class Told:
-    """A backend that says what it was asked."""
-
-    def __init__(self, raises: Exception | None = None):
-        self.raises, self.asked, self.closed = raises, [], False
-
-    def caption(self, data, knobs):
-        if self.raises:
-            raise self.raises
-        self.asked.append((data[:4], knobs))
-        return [Caption("a red\nsquare", -0.12345), Caption("red", -2.0)]
-
-    def status(self):
-        return Status(self.raises is None, 7, "told")
-
-    def close(self):
-        self.closed = True
+MAX_BYTES, MAX_PICTURES = ServiceConfig().megabytes << 20, ServiceConfig().pictures
 
 
 @pytest.fixture
@@ -69,7 +44,8 @@ CAPTIONS = [
 def test_a_picture_as_the_body(client, backend):
     answer = client.post("/v1/captions?beam=5&temperature=0.5", content=picture())
     assert answer.status_code == 200
-    assert answer.json() == {"results": [{"name": "picture", "captions": CAPTIONS}]}
+    model = {"name": "captioner", "version": 7, "digest": "d1ge57"}
+    assert answer.json() == {"results": [{"name": "picture", "captions": CAPTIONS}], "model": model}
     assert backend.asked == [(b"\x89PNG", {"beam": 5, "temperature": 0.5})]
 
 
@@ -146,15 +122,14 @@ def test_what_a_request_may_cost(client, backend):
     assert backend.asked == []
 
 
-def test_those_who_would_wait_too_long_are_turned_away(monkeypatch):
+def test_those_who_would_wait_too_long_are_turned_away():
     """One picture is with the model; the next is refused at once, and the probes answer meanwhile."""
-    monkeypatch.setattr("memefly.serving.service.MAX_WAITING", 1)
     backend, go, entered = Told(), threading.Event(), threading.Event()
     caption = backend.caption
     backend.caption = lambda *arguments: (entered.set(), go.wait(10), caption(*arguments))[-1]
 
     async def both():
-        transport = httpx.ASGITransport(create_app(backend))
+        transport = httpx.ASGITransport(create_app(backend, ServiceConfig(waiting=1)))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             first = asyncio.create_task(client.post("/v1/captions", content=picture()))
             assert await asyncio.to_thread(entered.wait, 10)
@@ -185,13 +160,13 @@ def test_what_nobody_foresaw_is_an_error_in_json_too():
 @pytest.mark.slow
 def test_a_model_in_this_process(exported, pictures):
     from memefly.exported import loading
-    from memefly.serving.backends import LocalModel
+    from memefly.serving.local_model import LocalModel
 
     backend, model = LocalModel(exported), loading.load(exported)
     assert backend.status().ready
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(lambda data: backend.caption(data, {})[0].text, pictures[:24]))
-        wide = list(pool.map(lambda data: len(backend.caption(data, {"beam": 5})), pictures[:4]))
+        said = list(pool.map(lambda data: backend.caption(data, {}).captions[0].text, pictures[:24]))
+        wide = list(pool.map(lambda data: len(backend.caption(data, {"beam": 5}).captions), pictures[:4]))
     assert said == [row[0].text for row in model.caption(pictures[:24])] and wide == [5] * 4
     for knobs in ({}, {"beam": 2}):
         with pytest.raises(PictureError):
@@ -342,7 +317,12 @@ def status_of(arguments: list[str]) -> int:
         (["--model", "M", "--largest-batch", "0"], "expected a whole number from 1"),
         (["--tf-serving", "localhost"], "expected HOST:PORT"),
         (["--tf-serving", "localhost:http"], "expected HOST:PORT"),
-        (["--tf-serving", "http://localhost:8500"], "expected HOST:PORT"),
+        (["--tf-serving", "ftp://localhost:8500"], "expected HOST:PORT"),
+        (["--tf-serving", "http://localhost"], "expected http://HOST:PORT"),
+        (["--tf-serving", "http://localhost:8501/?a"], "expected http://HOST:PORT"),
+        (["--model", "M", "--models", "."], "--models is for --tf-serving"),
+        (["--model", "M", "--api-keys", "nowhere"], "--api-keys: no file nowhere"),
+        (["--model", "M", "--rate", "often"], "--rate: "),
         (["--tf-serving", "localhost:8500", "--largest-batch", "2"], "--largest-batch is for --model"),
         (["--model", "nowhere", "--port", "0"], "nowhere is not a model of memefly"),
     ],
