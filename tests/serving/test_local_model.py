@@ -54,7 +54,10 @@ def test_a_newer_version_takes_over_and_nobody_is_turned_away(exported, other, p
     (tmp_path / "150" / "saved_model.pb").unlink()  # not whole: passed over
     number(other, tmp_path / "200", 200)
     until(200)
-    time.sleep(0.5)
+    for _ in range(600):
+        if 200 in seen:
+            break
+        time.sleep(0.1)
     ended.set()
     for thread in threads:
         thread.join()
