@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from memefly import images
-from memefly.memes.render import Written
+from memefly.memes.render import MAX_TEXT, Written
 from memefly.memes.template import Box, Template
 from memefly.serving.backends import Model
 
@@ -150,14 +150,14 @@ class Ready(_Told):
     detail: str
 
 
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Format = Literal["png", "jpeg", "webp", "gif"]
 
 
 class ToWrite(_Told):
-    """Words to write on a picture, or on a template's."""
+    """Words to write on a picture."""
 
-    template: str | None = Field(None, description="its key; none where a picture comes along", max_length=100)
-    texts: list[str] = Field(
+    texts: list[Text] = Field(
         description="one a text box, in order", max_length=20, examples=[["WORDS", "ON A PICTURE"]]
     )
     boxes: list[Box] | None = Field(

@@ -29,6 +29,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from memefly.serving.backends import Model
+from memefly.serving.inquiry import bounded
 from memefly.serving.settings import ServiceConfig
 
 log = logging.getLogger("memefly.requests")
@@ -149,7 +150,7 @@ class Front:
                     detail = f"{most} requests of one client are worked on already"
                     await _refuse(answer, 429, "too_many_at_once", detail, 1)
                     return
-                await self._app(scope, receive, answer)
+                await self._app(scope, bounded(receive, headers, self._config), answer)
             finally:
                 self._at_once[client] -= 1
                 if not self._at_once[client]:

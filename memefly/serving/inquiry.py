@@ -5,13 +5,15 @@ What a request can cost is bounded here: its bytes, while they arrive, and how l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Receive
 
 from memefly.decoding_config import KINDS, PREFIX, DecodingConfig
 from memefly.errors import in_our_words
@@ -45,7 +47,6 @@ class Asked(_knobs()):  # type: ignore[misc]
     """Query parameters of what asks a model."""
 
     prefix: str | None = Field(None, description="what captions are to begin with; a line break ends a text box")
-    template: str | None = Field(None, description="the key of a template, in the place of pictures")
 
     def knobs(self, config: ServiceConfig) -> dict[str, Any]:
         """What differs from the model's own. Raises `Refusal`."""
@@ -71,59 +72,46 @@ def why(errors: list[Any]) -> Refusal:
 
 
 async def pictures(request: Request, config: ServiceConfig) -> list[tuple[str, bytes]]:
-    """Names and bytes, whichever way they came; none where there is no body. Raises `Refusal`."""
-    found, _ = await _read(request, config)
+    """Names and bytes, whichever way they came. Raises `Refusal` where there are none."""
+    # Values of these headers mean the same in capitals (RFC 9110, 8.3.1 and 8.4).
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() == FORM:
+        found, _ = await _of_form(request, parameters, config)
+    else:
+        _check_coding(request)
+        body = await request.body()
+        found = [("picture", body)] if body else []
+    if not found:
+        raise Refusal(400, "no_picture", "expected a picture as the body, or pictures as multipart/form-data; got none")
     return found
 
 
-async def to_write(request: Request, config: ServiceConfig) -> tuple[ToWrite, bytes | None]:
-    """Words, and the picture they are for where there is one: JSON, or a form of a picture and the field `meme`, which
-    holds the same JSON. Raises `Refusal`."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (FORM, "application/json"):
-        raise Refusal(415, "bad_type", f"expected application/json or {FORM}, got {kind or 'no content type'}")
-    found, fields = await _read(request, config)
-    if kind == FORM:
-        if len(found) > 1:
-            raise Refusal(400, "bad_request", f"expected one picture, got {len(found)}")
-        said = fields.get(MEME, "")
-    else:
-        said = found[0][1].decode("utf-8", "replace") if found else ""
-        found = []
+async def to_write(request: Request, config: ServiceConfig) -> tuple[ToWrite, bytes]:
+    """Words, and the picture they are for: a form of a file and the field `meme`, which is JSON. Raises `Refusal`."""
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != FORM:
+        raise Refusal(415, "bad_type", f"expected {FORM}, got {kind.strip() or 'no content type'}")
+    found, fields = await _of_form(request, parameters, config)
+    if len(found) != 1:
+        raise Refusal(400, "no_picture", f"expected one picture, got {len(found)}")
     try:
-        wanted = ToWrite.model_validate_json(said)
+        return ToWrite.model_validate_json(fields.get(MEME, "")), found[0][1]
     except ValidationError as error:
-        raise why([{**e, "loc": (MEME, *e["loc"])} for e in error.errors()]) from None
-    if (wanted.template is None) == (not found):
-        raise Refusal(400, "no_picture", "expected a picture, or the key of a template: one of both")
-    return wanted, found[0][1] if found else None
+        told = why([{**e, "loc": (MEME, *e["loc"])} for e in error.errors()])
+        raise Refusal(422, told.reason, told.detail) from None  # to a form, it is a text like any
 
 
-async def _read(request: Request, config: ServiceConfig) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
-    """Files, or the body as one, and fields of a form."""
-    most = config.megabytes << 20
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise _too_large(most)
-    # Values of these headers mean the same in capitals (RFC 9110, 8.3.1 and 8.4).
+def _check_coding(request: Request) -> None:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         raise Refusal(415, "bad_encoding", f"a body in the content coding {coding!r} is not read; send it as it is")
-    request = Request(request.scope, _counted(request.receive, most))
-    try:
-        with anyio.fail_after(config.seconds):
-            kind, _, rest = request.headers.get("content-type", "").partition(";")
-            if kind.strip().lower() == FORM:
-                return await _of_form(request, rest, config)
-            body = await request.body()
-            return ([("picture", body)] if body else []), {}
-    except TimeoutError:
-        raise Refusal(408, "too_slow", f"the body was not there within {config.seconds:g} seconds") from None
 
 
 async def _of_form(
     request: Request, parameters: str, config: ServiceConfig
 ) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
+    """Files, and fields."""
+    _check_coding(request)
     written = [(b"content-type", f"{FORM};{parameters}".encode("latin-1"))]  # as Starlette compares it
     headers = [header for header in request.scope["headers"] if header[0].lower() != b"content-type"]
     request = Request({**request.scope, "headers": headers + written}, request.receive)
@@ -138,20 +126,26 @@ async def _of_form(
         raise
 
 
-def _counted(receive, most: int):
-    """`receive` that ends a request whose body grows beyond so many bytes, whatever its header says."""
-    total = 0
+def bounded(receive: Receive, headers: Mapping[bytes, str], config: ServiceConfig) -> Receive:
+    """`receive` that ends a request whose body grows beyond so many bytes, whatever its header says, or is not there in
+    time. What it raises is a `Refusal`."""
+    most, until = config.megabytes << 20, time.monotonic() + config.seconds
+    total, whole = 0, False
 
-    async def counted():
-        nonlocal total
-        message = await receive()
+    async def counted() -> MutableMapping[str, Any]:
+        nonlocal total, whole
+        if whole:
+            return await receive()
+        declared = headers.get(b"content-length", "")
+        try:
+            with anyio.fail_after(max(0.0, until - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise Refusal(408, "too_slow", f"the body was not there within {config.seconds:g} seconds") from None
         total += len(message.get("body", b""))
-        if total > most:
-            raise _too_large(most)
+        if total > most or (declared.isdecimal() and int(declared) > most):
+            raise Refusal(413, "too_large", f"a request may have {most:,} bytes at most")
+        whole = not message.get("more_body", False)
         return message
 
     return counted
-
-
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, "too_large", f"a request may have {most:,} bytes at most")

@@ -1,12 +1,13 @@
 """The HTTP interface. /openapi.json says all of it; `/` is a page.
 
-    POST /v1/captions      pictures as multipart/form-data (any field, several of them) or one as the body itself, or
-                           ?template=KEY; knobs of decoding as query parameters (?beam=5&temperature=0.8&seed=7), and
-                           with ?prefix=one+does what captions are to begin with
+    POST /v1/captions      pictures as multipart/form-data (any field, several of them) or one as the body itself; knobs
+                           of decoding as query parameters (?beam=5&temperature=0.8&seed=7), and with ?prefix=one+does
+                           what captions are to begin with
     POST /v1/memes         the same, and the captions written on the pictures: ?n=4&format=jpeg&size=600
-    POST /v1/render        words of one's own on a picture or a template
     POST /v1/look          where the model looks as it says a caption: ?caption=a+cat
-    GET  /v1/templates     ?search=grumpy; below it each one, its picture, and memes of it, addressed by their words
+    POST /v1/render        words of one's own on a picture
+    GET  /v1/templates     ?search=grumpy; below each KEY the same four (POST /v1/templates/KEY/memes), its picture, and
+                           memes that are addressed by their words (GET /v1/templates/KEY/meme?text=ONE&text=TWO)
     GET  /v1/model         which model answers
     GET  /healthz          200 while the process answers
     GET  /readyz           200 while there is a model that answers, else 503
@@ -51,7 +52,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from memefly import images
@@ -70,6 +71,7 @@ from memefly.serving.settings import ServiceConfig
 log = logging.getLogger("memefly.service")
 
 PAGE = Path(__file__).parent / "app"
+MAX_MEMES = 8  # of a picture
 _AT_ONCE = 2  # pictures decoded, and memes rendered: a small file may hold many pixels
 _STATUS = 1.0  # seconds for which what is known of the model is taken for granted
 _FAILED = {"error": {"reason": "failed", "detail": "something went wrong in the server; its log says what"}}
@@ -78,7 +80,7 @@ T = TypeVar("T")
 
 
 class MemesAsked(Asked):
-    n: int = Field(1, ge=1, le=64, description="memes of each picture")
+    n: int = Field(1, ge=1, le=MAX_MEMES, description="memes of each picture")
     size: int | None = Field(None, ge=render.SMALLEST, le=2048, description="pixels of the longer side")
     format: answers.Format | None = Field(None, description="by default the picture's own")
     mark: bool = Field(True, description="small print: a machine wrote the words")
@@ -153,14 +155,9 @@ class _Service:
 
     async def grounds(self, request: Request, template: str | None) -> list[_Ground]:
         """What is asked about: a template, or the pictures that come along."""
-        with _stage(request, "read"):
-            found = await pictures(request, self.config)
-        if (template is None) == (not found):
-            came = "none" if template is None else "both"
-            expected = "expected a picture as the body, or pictures as multipart/form-data, or ?template=KEY; got"
-            raise Refusal(400, "no_picture", f"{expected} {came}")
         if template is None:
-            return [_Ground(name, data) for name, data in found]
+            with _stage(request, "read"):
+                return [_Ground(name, data) for name, data in await pictures(request, self.config)]
         one = self.template(template)
         return [_Ground(one.key, await self.picture_of(one), one.boxes, one.name)]
 
@@ -259,7 +256,7 @@ def create_app(backend: Backend, config: ServiceConfig | None = None) -> FastAPI
     _add_words(app, service)
     _add_templates(app, service)
     _add_probes(app, service, registry)
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.mount("/app", StaticFiles(directory=PAGE), name="app")
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -278,11 +275,10 @@ def create_app(backend: Backend, config: ServiceConfig | None = None) -> FastAPI
 
 
 def _add_captions(app: FastAPI, service: _Service) -> None:
-    @app.post("/v1/captions", response_model=answers.Captions, **_documented(422, body=_PICTURES))
-    async def captions(request: Request, asked: Annotated[Asked, Query()]) -> Response:
-        """Captions of pictures, or of a template."""
+    of_pictures, of_template = _documented(422, body=_PICTURES), _documented(404, 422)
+
+    async def captions_of(request: Request, asked: Asked, template: str | None) -> Response:
         knobs = asked.knobs(service.config)
-        grounds = await service.grounds(request, asked.template)
 
         async def one(ground: _Ground) -> answers.Captioned:
             answer = await service.ask(request, ground, knobs)
@@ -293,18 +289,14 @@ def _add_captions(app: FastAPI, service: _Service) -> None:
                 ],
             )
 
-        results, status = await service.each(request, grounds, one)
+        results, status = await service.each(request, await service.grounds(request, template), one)
         return _json(answers.Captions(results=results, model=_model(request)), status)
 
-    @app.post("/v1/memes", response_model=answers.Memes, **_documented(422, body=_PICTURES))
-    async def memes(request: Request, asked: Annotated[MemesAsked, Query()]) -> Response:
-        """Memes of pictures, or of a template: captions, and pictures that they are written on."""
-        if asked.n > service.config.memes:
-            raise Refusal(400, "bad_knob", f"n: {asked.n} memes of a picture; at most {service.config.memes} are made")
+    async def memes_of(request: Request, asked: MemesAsked, template: str | None) -> Response:
         knobs = asked.knobs(service.config)
         if asked.n > 1:
             knobs["beam"] = max(asked.n, knobs.get("beam", 1))
-        grounds = await service.grounds(request, asked.template)
+        grounds = await service.grounds(request, template)
         knobs, seed = await service.seeded(knobs)
         how = {"format": asked.format, "size": asked.size, "mark": asked.mark}
 
@@ -313,11 +305,9 @@ def _add_captions(app: FastAPI, service: _Service) -> None:
             made = []
             for caption in answer.captions[: asked.n]:
                 texts = parting.part_after(asked.prefix or "", caption.text, len(ground.boxes))
-                try:
+                with contextlib.suppress(UnsafeError):
                     _, meme = await service.written(request, ground.data, texts, ground.boxes, ground.about, **how)
-                except UnsafeError:
-                    continue
-                made.append(_of_meme(caption.text, caption.score, meme))
+                    made.append(_of_meme(caption.text, caption.score, meme))
             if not made:
                 raise UnsafeError
             return answers.Made(name=ground.name, boxes=list(ground.boxes), memes=made)
@@ -325,13 +315,7 @@ def _add_captions(app: FastAPI, service: _Service) -> None:
         results, status = await service.each(request, grounds, one)
         return _json(answers.Memes(results=results, model=_model(request), seed=seed), status)
 
-    @app.post("/v1/look", response_model=answers.Looked, **_documented(422, body=_PICTURES))
-    async def look(
-        request: Request,
-        caption: Annotated[str, Query(min_length=1, max_length=1000)],
-        template: Annotated[str | None, Query(max_length=100)] = None,
-    ) -> Response:
-        """Where the model looks as it says a caption of one picture."""
+    async def look_at(request: Request, caption: str, template: str | None) -> Response:
         grounds = await service.grounds(request, template)
         if len(grounds) > 1:
             raise Refusal(400, "bad_request", f"expected one picture, got {len(grounds)}")
@@ -349,6 +333,38 @@ def _add_captions(app: FastAPI, service: _Service) -> None:
             for word, weights in zip(found.words, found.weights)
         ]
         return _json(answers.Looked(words=words, model=_model(request)), 200)
+
+    @app.post("/v1/captions", response_model=answers.Captions, **of_pictures)
+    async def captions(request: Request, asked: Annotated[Asked, Query()]) -> Response:
+        """Captions of pictures."""
+        return await captions_of(request, asked, None)
+
+    @app.post("/v1/templates/{key}/captions", response_model=answers.Captions, **of_template)
+    async def captions_of_template(request: Request, key: str, asked: Annotated[Asked, Query()]) -> Response:
+        """Captions of a template."""
+        return await captions_of(request, asked, key)
+
+    @app.post("/v1/memes", response_model=answers.Memes, **of_pictures)
+    async def memes(request: Request, asked: Annotated[MemesAsked, Query()]) -> Response:
+        """Memes of pictures: captions, and pictures that they are written on."""
+        return await memes_of(request, asked, None)
+
+    @app.post("/v1/templates/{key}/memes", response_model=answers.Memes, **of_template)
+    async def memes_of_template(request: Request, key: str, asked: Annotated[MemesAsked, Query()]) -> Response:
+        """Memes of a template, with words of the model."""
+        return await memes_of(request, asked, key)
+
+    @app.post("/v1/look", response_model=answers.Looked, **_documented(422, body=_PICTURE))
+    async def look(request: Request, caption: Annotated[str, Query(min_length=1, max_length=1000)]) -> Response:
+        """Where the model looks as it says a caption of one picture."""
+        return await look_at(request, caption, None)
+
+    @app.post("/v1/templates/{key}/look", response_model=answers.Looked, **of_template)
+    async def look_at_template(
+        request: Request, key: str, caption: Annotated[str, Query(min_length=1, max_length=1000)]
+    ) -> Response:
+        """Where the model looks as it says a caption of a template."""
+        return await look_at(request, caption, key)
 
     @app.get("/v1/model", response_model=answers.Serving, **_documented())
     async def model() -> Response:
@@ -370,19 +386,24 @@ def _of_meme(caption: str, score: float, meme: Meme) -> answers.OneMeme:
 
 
 def _add_words(app: FastAPI, service: _Service) -> None:
-    @app.post("/v1/render", response_class=Response, **_documented(404, 415, 422, body=_WORDS, image=True))
+    @app.post("/v1/render", response_class=Response, **_documented(415, 422, body=_WORDS, image=True))
     async def write(request: Request) -> Response:
-        """Words of one's own on a picture or a template."""
+        """Words of one's own on a picture."""
         with _stage(request, "read"):
             wanted, data = await to_write(request, service.config)
-        about, boxes = "", tuple(BOXES)
-        if wanted.template is not None:
-            template = service.template(wanted.template)
-            about, boxes, data = template.name, template.boxes, await service.picture_of(template)
-        assert data is not None  # one of both is there
-        boxes = tuple(wanted.boxes) if wanted.boxes else boxes
+        return await written_on(request, wanted, data, BOXES, "")
+
+    @app.post("/v1/templates/{key}/render", response_class=Response, **_documented(404, 413, 422, image=True))
+    async def write_on_template(request: Request, key: str, wanted: answers.ToWrite) -> Response:
+        """Words of one's own on a template."""
+        one = service.template(key)
+        return await written_on(request, wanted, await service.picture_of(one), one.boxes, one.name)
+
+    async def written_on(
+        request: Request, wanted: answers.ToWrite, data: bytes, boxes: tuple[Box, ...], about: str
+    ) -> Response:
         how = {"format": wanted.format, "size": wanted.size, "mark": wanted.mark}
-        return await _meme(request, service, data, wanted.texts, boxes, about, how)
+        return await _meme(request, service, data, wanted.texts, tuple(wanted.boxes or boxes), about, how)
 
 
 async def _meme(
@@ -397,13 +418,8 @@ async def _meme(
 ) -> Response:
     """As a picture. Whose words it is of are in its address or in the request, so it may be kept by who asked."""
     request.scope["state"]["words"] = list(texts)
-    for text in texts:
-        if len(text) > render.MAX_TEXT:
-            raise Refusal(
-                400, "bad_request", f"a text of {len(text)} characters; a box takes {render.MAX_TEXT} at most"
-            )
     if len(texts) > len(boxes):
-        raise Refusal(400, "bad_request", f"{len(texts)} texts for {len(boxes)} text boxes")
+        raise Refusal(422, "too_many_texts", f"{len(texts)} texts for {len(boxes)} text boxes")
     with service.place(1):
         try:
             key, meme = await service.written(request, data, texts, boxes, about, **how)
@@ -450,7 +466,7 @@ def _add_templates(app: FastAPI, service: _Service) -> None:
     async def meme(
         request: Request,
         key: str,
-        text: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 - FastAPI copies it
+        text: Annotated[list[answers.Text], Query(max_length=20)] = [],  # noqa: B006 - FastAPI copies it
         size: Annotated[int, Query(ge=render.SMALLEST, le=2048)] = 600,
         format: Annotated[answers.Format, Query()] = "jpeg",
     ) -> Response:
@@ -466,6 +482,10 @@ def _add_templates(app: FastAPI, service: _Service) -> None:
 
 def _add_probes(app: FastAPI, service: _Service, registry: CollectorRegistry) -> None:
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGE / "index.html")
 
     @app.get("/healthz", response_class=PlainTextResponse, responses={200: text})
     async def healthz() -> Response:
@@ -502,26 +522,42 @@ _DESCRIPTION = (
 _BINARY = {"type": "string", "format": "binary"}
 _IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 _PICTURES: dict[str, Any] = {
-    "description": "One picture, or several as files of a form; none where a template is asked for.",
+    "description": "One picture, or several as files of a form, whatever its fields are called.",
+    "required": True,
     "content": {
-        FORM: {"schema": {"type": "object", "properties": {"picture": {"type": "array", "items": _BINARY}}}},
+        FORM: {
+            "schema": {
+                "type": "object",
+                "required": ["picture"],
+                "properties": {"picture": {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": 16}},
+            }
+        },
+        **{kind: {"schema": _BINARY} for kind in _IMAGES},
+    },
+}
+_PICTURE: dict[str, Any] = {
+    "required": True,
+    "content": {
+        FORM: {"schema": {"type": "object", "required": ["picture"], "properties": {"picture": _BINARY}}},
         **{kind: {"schema": _BINARY} for kind in _IMAGES},
     },
 }
 _WORDS: dict[str, Any] = {
     "required": True,
     "content": {
-        "application/json": {"schema": answers.ToWrite.model_json_schema(ref_template="#/components/schemas/{model}")},
         FORM: {
             "schema": {
                 "type": "object", "required": ["picture", MEME],
-                "properties": {"picture": _BINARY, MEME: {"type": "string", "description": "the same JSON, as a text"}},
-            }
-        },
+                "properties": {
+                    "picture": _BINARY,
+                    MEME: {"type": "string", "contentMediaType": "application/json", "format": MEME,
+                           "contentSchema": {"$ref": "#/components/schemas/ToWrite"}},
+                },
+            },
+            "encoding": {"picture": {"contentType": ", ".join(_IMAGES)}},
+        }
     },
 }  # fmt: skip
-for _one in _WORDS["content"].values():
-    _one["schema"].pop("$defs", None)
 _TOLD = {
     400: "wrong use", 401: "no API key, where keys are wanted", 404: "no such template", 408: "the body did not come",
     413: "too many pictures, or too large", 415: "a body in a content coding, or of another type",
@@ -532,7 +568,7 @@ _TOLD = {
 
 def _documented(*statuses: int, body: dict[str, Any] | None = None, image: bool = False) -> dict[str, Any]:
     """What a path answers with, beside its own: errors that any has, and `statuses`."""
-    own = (400, 401, 429, 500, 503) + ((404, 408, 413, 415) if body else ())
+    own = (400, 401, 429, 500, 503) + ((408, 413, 415) if body else ())
     responses: dict[int | str, Any] = {
         status: {"description": _TOLD[status], "model": answers.Error} for status in sorted({*own, *statuses})
     }

@@ -23,7 +23,6 @@ class ServiceConfig(BaseModel):
     waiting: int = Field(64, ge=1, description="pictures at most that wait or are worked on, over all requests")
     seconds: float = Field(30.0, gt=0, description="in which a request's body has to be there")
     prefix: int = Field(500, ge=1, description="characters at most that captions are to begin with")
-    memes: int = Field(8, ge=1, le=64, description="of a picture at most")
     rate: str | None = Field(None, description="requests of a client, such as 60/minute; none: any")
     at_once: int | None = Field(None, ge=1, description="requests of a client at the same time; none: any")
     origins: tuple[str, ...] = Field((), description="whose pages may call it (CORS)")

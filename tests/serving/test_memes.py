@@ -5,6 +5,7 @@ import io
 import json
 import logging
 
+import anyio
 import numpy as np
 import pytest
 import yaml
@@ -72,14 +73,12 @@ def test_what_is_drawn_says_its_seed(client, backend):
 
 
 def test_memes_of_a_template_have_its_boxes(client, backend):
-    (made,) = client.post("/v1/memes?template=drake").json()["results"]
+    (made,) = client.post("/v1/templates/drake/memes").json()["results"]
     assert made["name"] == "drake" and [box["x"] for box in made["boxes"]] == [0.5, 0.5]
     assert made["memes"][0]["alt"] == "Meme “Drake”: a red / square"
-    answer = client.post("/v1/captions?template=drake")
+    answer = client.post("/v1/templates/drake/captions")
     assert answer.status_code == 200 and answer.json()["results"][0]["name"] == "drake"
-    both = client.post("/v1/memes?template=drake", content=picture())
-    assert (both.status_code, both.json()["error"]["reason"]) == (400, "no_picture")
-    nobody = client.post("/v1/memes?template=nobody")
+    nobody = client.post("/v1/templates/nobody/memes")
     assert (nobody.status_code, nobody.json()["error"]["reason"]) == (404, "no_template")
 
 
@@ -92,8 +91,8 @@ def test_a_picture_that_cannot_be_read_is_told_beside_the_others(client):
 
 
 def test_words_of_ones_own(client):
-    wanted = {"template": "drake", "texts": ["one", "two"], "format": "png", "size": 150}
-    answer = client.post("/v1/render", json=wanted)
+    wanted = {"texts": ["one", "two"], "format": "png", "size": 150}
+    answer = client.post("/v1/templates/drake/render", json=wanted)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.headers["x-memefly-alt"] == "Meme%20%E2%80%9CDrake%E2%80%9D%3A%20one%20/%20two"
     assert answer.headers["cache-control"] == "no-store" and opened(answer.content).size == (150, 100)
@@ -106,23 +105,27 @@ def test_words_of_ones_own(client):
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "reason"),
+    ("template", "how", "status", "reason"),
     [
-        ({"json": {"texts": ["a"]}}, 400, "no_picture"),
-        ({"json": {"template": "drake", "texts": ["a", "b", "c"]}}, 400, "bad_request"),
-        ({"json": {"template": "drake", "texts": ["a" * 501]}}, 400, "bad_request"),
-        ({"json": {"template": "drake", "texts": "a"}}, 400, "bad_request"),
-        ({"json": {"template": "drake", "texts": [], "size": 9999}}, 400, "bad_request"),
-        ({"json": {"template": "drake", "texts": [], "boxes": [WIDE]}}, 400, "bad_request"),
-        ({"json": {"template": "none", "texts": []}}, 404, "no_template"),
-        ({"content": b"no JSON", "headers": {"content-type": "application/json"}}, 400, "bad_request"),
-        ({"content": picture(), "headers": {"content-type": "image/png"}}, 415, "bad_type"),
-        ({"data": {"meme": '{"texts": []}'}, "files": {"picture": ("a", b"none")}}, 422, "not_a_picture"),
-        ({"json": {"template": "drake", "texts": ["kill all jews"]}}, 422, "unsafe"),
+        ("drake", {"json": {"texts": ["a", "b", "c"]}}, 422, "too_many_texts"),
+        ("drake", {"json": {"texts": ["a" * 501]}}, 400, "bad_request"),
+        ("drake", {"json": {"texts": "a"}}, 400, "bad_request"),
+        ("drake", {"json": {"texts": [], "size": 9999}}, 400, "bad_request"),
+        ("drake", {"json": {"texts": [], "boxes": [WIDE]}}, 400, "bad_request"),
+        ("drake", {"json": {"texts": ["kill all jews"]}}, 422, "unsafe"),
+        ("drake", {"content": b"no JSON", "headers": {"content-type": "application/json"}}, 400, "bad_request"),
+        ("drake", {"content": bytes(21 << 20), "headers": {"content-type": "application/json"}}, 413, "too_large"),
+        ("none", {"json": {"texts": []}}, 404, "no_template"),
+        ("", {"json": {"texts": []}}, 415, "bad_type"),
+        ("", {"content": picture(), "headers": {"content-type": "image/png"}}, 415, "bad_type"),
+        ("", {"data": {"meme": '{"texts": []}'}, "files": {"picture": ("a", b"none")}}, 422, "not_a_picture"),
+        ("", {"data": {"meme": "no JSON"}, "files": {"picture": ("a", picture())}}, 422, "bad_request"),
+        ("", {"files": {"picture": ("a", picture())}}, 422, "bad_request"),
+        ("", {"files": [("a", ("a", picture())), ("b", ("b", picture()))]}, 400, "no_picture"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_written(client, how, status, reason):
-    answer = client.post("/v1/render", **how)
+def test_what_cannot_be_written(client, template, how, status, reason):
+    answer = client.post(f"/v1/templates/{template}/render" if template else "/v1/render", **how)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
 
 
@@ -175,7 +178,7 @@ def test_without_a_model_words_are_still_written(client, backend):
     backend.raises = BackendError("away")
     assert client.get("/readyz").status_code == 503 and client.get("/v1/model").json()["ready"] is False
     assert client.post("/v1/memes", content=picture()).status_code == 503
-    assert client.post("/v1/render", json={"template": "drake", "texts": ["a"]}).status_code == 200
+    assert client.post("/v1/templates/drake/render", json={"texts": ["a"]}).status_code == 200
 
 
 # --- who may ask, and what is told of it ------------------------------------------------------------------------------
@@ -204,10 +207,10 @@ def test_a_line_of_json_a_request_and_no_word_in_it(folder, caplog):
     with caplog.at_level(logging.INFO, "memefly.requests"):
         with TestClient(create_app(backend, ServiceConfig(templates=folder))) as client:
             client.post("/v1/memes?seed=1", content=picture(), headers={"x-request-id": "abc"})
-            client.post("/v1/render", json={"template": "drake", "texts": ["my secret"]})
+            client.post("/v1/templates/drake/render", json={"texts": ["my secret"]})
             client.get("/healthz")
         with TestClient(create_app(backend, ServiceConfig(templates=folder, log_words=True))) as client:
-            client.post("/v1/render", json={"template": "drake", "texts": ["my secret"]})
+            client.post("/v1/templates/drake/render", json={"texts": ["my secret"]})
     memes, words, told = [json.loads(r.message) for r in caplog.records if r.name == "memefly.requests"]
     assert (memes["id"], memes["status"], memes["version"], memes["path"]) == ("abc", 200, 7, "/v1/memes")
     assert {"read", "decode", "model", "render"} <= set(memes["stages"]) and memes["ms"] >= max(
@@ -215,6 +218,30 @@ def test_a_line_of_json_a_request_and_no_word_in_it(folder, caplog):
     )
     assert "secret" not in json.dumps([memes, words]) and "red" not in json.dumps(memes)
     assert told["words"] == ["my secret"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(backend):
+    with TestClient(create_app(backend, ServiceConfig(seconds=0.2))) as client:
+        app = client.app
+
+        async def ask():
+            parts = iter([{"type": "http.request", "body": b"half", "more_body": True}])
+            sent = []
+
+            async def receive():
+                if (message := next(parts, None)) is None:
+                    await anyio.sleep(30)
+                return message
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {"type": "http", "method": "POST", "path": "/v1/captions", "query_string": b"", "headers": []}
+            await app({**scope, "http_version": "1.1"}, receive, send)
+            return sent
+
+        sent = anyio.run(ask)
+    assert sent[0]["status"] == 408 and json.loads(sent[1]["body"])["error"]["reason"] == "too_slow"
 
 
 def test_who_asks_too_often_is_told_when(backend):
@@ -262,10 +289,12 @@ def test_the_document_of_the_interface(client):
     paths = document["paths"]
     assert {"/v1/captions", "/v1/memes", "/v1/render", "/v1/look", "/v1/model", "/v1/templates"} <= set(paths)
     asked = {one["name"]: one for one in paths["/v1/memes"]["post"]["parameters"]}
-    assert {"beam", "seed", "prefix", "template", "n", "format"} <= set(asked)
+    assert {"beam", "seed", "prefix", "n", "format"} <= set(asked)
     beam = next(one for one in asked["beam"]["schema"]["anyOf"] if one.get("type") == "integer")
     assert (beam["minimum"], beam["maximum"]) == (1, 64)
     assert set(paths["/v1/captions"]["post"]["responses"]) == {
-        *("200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503")
+        *("200", "400", "401", "408", "413", "415", "422", "429", "500", "503")
     }
-    assert set(paths["/v1/render"]["post"]["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    written = paths["/v1/templates/{key}/render"]["post"]["requestBody"]["content"]
+    assert written["application/json"]["schema"]["$ref"] == "#/components/schemas/ToWrite"
+    assert set(paths["/v1/render"]["post"]["requestBody"]["content"]) == {"multipart/form-data"}

@@ -75,28 +75,29 @@ export const template = async (name) => (await ask(`v1/templates/${encodeURIComp
 // `ground` is {template: key} or {file: Blob}.
 const body = (ground) => ground.file ? { body: ground.file, headers: { "Content-Type": ground.file.type || "application/octet-stream" } } : {};
 
+const place = (ground, what) => ground.template ? `v1/templates/${encodeURIComponent(ground.template)}/${what}` : `v1/${what}`;
+
 export async function memes(ground, { n, prefix, seed }, signal) {
-  const wanted = query({ template: ground.template, n, prefix, seed, size: 240, format: "webp", mark: false });
-  const said = await (await patiently(`v1/memes?${wanted}`, { method: "POST", signal, ...body(ground) })).json();
+  const path = `${place(ground, "memes")}?${query({ n, prefix, seed, size: 240, format: "webp", mark: false })}`;
+  const said = await (await patiently(path, { method: "POST", signal, ...body(ground) })).json();
   return said.results[0]; // an error of the only picture came as one of the request
 }
 
 export async function look(ground, caption, signal) {
-  const wanted = query({ template: ground.template, caption });
-  return (await (await patiently(`v1/look?${wanted}`, { method: "POST", signal, ...body(ground) })).json()).words;
+  const path = `${place(ground, "look")}?${query({ caption })}`;
+  return (await (await patiently(path, { method: "POST", signal, ...body(ground) })).json()).words;
 }
 
 export async function render(ground, wanted, signal) {
-  const said = JSON.stringify({ ...wanted, ...(ground.template ? { template: ground.template } : {}) });
   const options = { method: "POST", signal };
   if (ground.file) {
     options.body = new FormData();
-    options.body.append("meme", said);
+    options.body.append("meme", JSON.stringify(wanted));
     options.body.append("picture", ground.file, "picture");
   } else {
-    options.body = said;
+    options.body = JSON.stringify(wanted);
     options.headers = { "Content-Type": "application/json" };
   }
-  const answer = await patiently("v1/render", options);
+  const answer = await patiently(place(ground, "render"), options);
   return { blob: await answer.blob(), alt: decodeURIComponent(answer.headers.get("X-Memefly-Alt") || "") };
 }
