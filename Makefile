@@ -5,7 +5,7 @@ MEMEFLY := .venv/bin/memefly
 DEMO ?= demo
 IMAGES ?= 900
 UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignore tests/components
-LONG := tests/lanes tests/e2e tests/training tests/test_tracking.py tests/components
+LONG := tests/lanes tests/e2e tests/training tests/test_tracking.py tests/components tests/serving
 LONGEST_FIRST := $(LONG) $(filter-out $(LONG),$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
 .PHONY: help setup demo test unit lint stress bench lock fonts clean
@@ -33,7 +33,7 @@ demo: setup
 
 # Long tests wait often, for files, servers and processes: three at a time keep two cores busy.
 # SECOND=1: as the second lane of CI, without what was checked in the first and does not depend on a lane.
-test: setup lint
+test: setup $(if $(SECOND),,lint)
 	@$(UNIT) -m "not slow $(if $(SECOND),and not once)"
 	@$(PY) -m pytest $(LONGEST_FIRST) -m "slow $(if $(SECOND),and not once)" -q -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -48,6 +48,7 @@ lint: setup
 
 stress: setup
 	@$(PY) tests/stress
+	@MEMEFLY_CASES=100 $(PY) -m pytest tests/serving/test_openapi.py -q
 
 bench: setup
 	@$(PY) -m benchmarks

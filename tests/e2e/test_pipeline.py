@@ -160,7 +160,7 @@ def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     them as an ensemble, with an encoder of its own, tuned in a last stage."""
     root = finished
     kind = "merge" if tuned else "transformer"
-    tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=block1"]
+    tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=conv2d_1"]
     tuning += ["--set", "network.members=2"]
     settings = ["--set", f"network.kind={kind}", "--set", "training.max_steps=20", *(tuning if tuned else [])]
     done = run(root, "--from", "Trainer", *settings)
