@@ -15,4 +15,4 @@ compile tfx-1.21.txt "${WHOLE[@]}" --universal --python-version 3.11 --upgrade
 compile tfx-1.16.txt "${WHOLE[@]}" --no-emit-package rfc3987-syntax --no-emit-package lark --python-version 3.10 --python-platform x86_64-manylinux_2_31 --upgrade
 # The others hold the same versions of what they share with the newer lane.
 compile tfx-1.21-gpu.txt "${WHOLE[@]}" --extra gpu --universal --python-version 3.11 -c requirements/tfx-1.21.txt
-compile serving.txt --extra serving --python-version 3.13 --python-platform x86_64-manylinux_2_40 -c requirements/tfx-1.21.txt
+compile serving.txt --extra serving --override requirements/gateway-overrides.txt --python-version 3.13 --python-platform x86_64-manylinux_2_40 -c requirements/tfx-1.21.txt

@@ -23,6 +23,7 @@ def judge(command: list[str], path: Path) -> subprocess.CompletedProcess:
 COMPOSE = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
 KUBERNETES = ["kubernetes-validate", "--strict"]
 HADOLINT = ["hadolint"]
+KUSTOMIZATION = ["check-jsonschema", "--schemafile", str(Path(__file__).parent / "kustomization.schema.json")]
 
 
 @pytest.mark.once
@@ -31,7 +32,9 @@ HADOLINT = ["hadolint"]
     ("command", "pattern", "spoilt"),
     [
         (COMPOSE, "compose.yaml", ("restart:", "restarts:")),
-        (KUBERNETES, "kubernetes/*.yaml", ("containerPort:", "containerport:")),
+        (KUBERNETES, "kubernetes/[gt]*.yaml", ("containerPort:", "containerport:")),
+        (KUBERNETES, "kubernetes/autoscaling/autoscaler.yaml", ("minReplicas:", "minreplicas:")),
+        (KUSTOMIZATION, "kubernetes/**/kustomization.yaml", ("resources:", "ressources:")),
         (HADOLINT, "*/Dockerfile", ("USER", "RUN apt-get install curl\nUSER")),
     ],
 )
@@ -47,9 +50,36 @@ def test_the_tools_find_no_fault(command, pattern, spoilt, tmp_path):
 
 
 def containers() -> dict[str, dict]:
-    documents = [d for path in (DEPLOY / "kubernetes").glob("*.yaml") for d in yaml.safe_load_all(path.read_text())]
+    documents = [d for path in (DEPLOY / "kubernetes").glob("[gt]*.yaml") for d in yaml.safe_load_all(path.read_text())]
     deployments = [d for d in documents if d["kind"] == "Deployment"]
     return {d["metadata"]["name"]: d["spec"]["template"]["spec"] for d in deployments}
+
+
+def test_it_scales_by_what_the_gateway_says_of_itself():
+    from starlette.testclient import TestClient
+
+    from memefly.serving.service import create_app
+
+    class Nobody:
+        def close(self):
+            pass
+
+    overlay = DEPLOY / "kubernetes" / "autoscaling"
+    scaler, _ = yaml.safe_load_all((overlay / "autoscaler.yaml").read_text())
+    assert scaler["spec"]["scaleTargetRef"]["name"] in containers()
+    (metric,) = scaler["spec"]["metrics"]
+    with TestClient(create_app(Nobody())) as client:
+        assert f"\n{metric['pods']['metric']['name']} 0.0" in client.get("/metrics").text
+    for folder in (overlay, overlay.parent):
+        for name in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
+            assert (folder / name).exists()
+
+
+def test_the_image_holds_neither_tensorflow_nor_the_pipeline():
+    lock = (DEPLOY.parent / "requirements" / "serving.txt").read_text()
+    names = {line.partition("==")[0] for line in lock.splitlines() if "==" in line and not line.startswith(" ")}
+    assert {"fastapi", "uharfbuzz", "grpcio"} <= names
+    assert not names & {"tensorflow", "tf-keras", "tensorflow-serving-api", "tfx", "apache-beam", "wandb", "keras"}
 
 
 def test_everything_runs_without_rights():

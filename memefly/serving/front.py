@@ -35,6 +35,7 @@ from memefly.serving.settings import ServiceConfig
 log = logging.getLogger("memefly.requests")
 
 KEYS = "MEMEFLY_API_KEYS"  # in the environment: keys, parted by commas
+FAILED = "failed", "something went wrong in the server; its log says what"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OPEN = ("/healthz", "/readyz", "/metrics")  # of probes, which have no key and no limit
 _POLICY = (
@@ -122,7 +123,7 @@ class Front:
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                told.status = message["status"]
+                told.status, told.begun = message["status"], True
                 told.model = scope["state"].get("model") or self._model()
                 self._add(message, request_id, told.model)
             elif message["type"] == "http.response.body":
@@ -151,6 +152,11 @@ class Front:
                     await _refuse(answer, 429, "too_many_at_once", detail, 1)
                     return
                 await self._app(scope, bounded(receive, headers, self._config), answer)
+            except Exception:  # clients hear no more than that there was one
+                logging.getLogger("memefly.service").exception("request %s failed", request_id)
+                if told.begun:
+                    raise
+                await _refuse(answer, 500, *FAILED)
             finally:
                 self._at_once[client] -= 1
                 if not self._at_once[client]:
@@ -198,7 +204,7 @@ class Front:
 
 class _Told:
     def __init__(self) -> None:
-        self.status, self.bytes = 500, 0
+        self.status, self.bytes, self.begun = 500, 0, False
         self.model: Model | None = None
         self.stages: dict[str, float] = {}
 

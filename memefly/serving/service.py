@@ -64,7 +64,7 @@ from memefly.memes.template import BOXES, Box, Template, Templates
 from memefly.safety import Safety
 from memefly.serving import answers
 from memefly.serving.backends import Answer, Backend, Model, Status
-from memefly.serving.front import Front
+from memefly.serving.front import FAILED, Front
 from memefly.serving.inquiry import FORM, MEME, Asked, Refusal, pictures, to_write, why
 from memefly.serving.settings import ServiceConfig
 
@@ -74,7 +74,6 @@ PAGE = Path(__file__).parent / "app"
 MAX_MEMES = 8  # of a picture
 _AT_ONCE = 2  # pictures decoded, and memes rendered: a small file may hold many pixels
 _STATUS = 1.0  # seconds for which what is known of the model is taken for granted
-_FAILED = {"error": {"reason": "failed", "detail": "something went wrong in the server; its log says what"}}
 _FOREVER = "public, max-age=31536000, immutable"
 T = TypeVar("T")
 
@@ -165,17 +164,27 @@ class _Service:
         return await anyio.to_thread.run_sync(_file, template.picture, self.config.pixels, limiter=self.decoding)
 
     async def ask(self, request: Request, ground: _Ground, knobs: dict[str, Any]) -> Answer:
-        data = await self.plain(request, ground.data)
-        with _stage(request, "model"):
-            answer = await anyio.to_thread.run_sync(self.backend.caption, data, knobs, limiter=self.asking)
+        answer = await self.said(request, ground.data, lambda data: self.backend.caption(data, knobs))
         request.scope["state"]["model"] = answer.model
         return answer
 
-    async def plain(self, request: Request, data: bytes) -> bytes:
+    async def said(self, request: Request, data: bytes, ask: Callable[[bytes], T]) -> T:
+        """What the model says of a picture. One that it does not read as it should is written anew."""
+        picture = await self.plain(request, data)
+        try:
+            with _stage(request, "model"):
+                return await anyio.to_thread.run_sync(ask, picture.data, limiter=self.asking)
+        except PictureError:
+            if not picture.plain:
+                raise
+        picture = await self.plain(request, data, as_it_is=False)
+        with _stage(request, "model"):
+            return await anyio.to_thread.run_sync(ask, picture.data, limiter=self.asking)
+
+    async def plain(self, request: Request, data: bytes, as_it_is: bool = True) -> images.Picture:
+        make = functools.partial(images.canonical, data, self.config.pixels, as_it_is=as_it_is)
         with _stage(request, "decode"):
-            return (
-                await anyio.to_thread.run_sync(images.canonical, data, self.config.pixels, limiter=self.decoding)
-            ).data
+            return await anyio.to_thread.run_sync(make, limiter=self.decoding)
 
     async def written(
         self, request: Request, data: bytes, texts: Sequence[str], boxes: Sequence[Box], about: str = "", **how: Any
@@ -219,8 +228,7 @@ class _Service:
         for error in unforeseen:  # a fault of ours, and not the others' loss
             log.error("a picture failed", exc_info=error)
         results = [
-            _failed(grounds[i].name, *_FAILED["error"].values()) if isinstance(e, BaseException) else e
-            for i, e in enumerate(ended)
+            _failed(grounds[i].name, *FAILED) if isinstance(e, BaseException) else e for i, e in enumerate(ended)
         ]
         return results, 422 if all(isinstance(result, answers.Failed) for result in results) else 200
 
@@ -260,7 +268,6 @@ def create_app(backend: Backend, config: ServiceConfig | None = None) -> FastAPI
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unforeseen)
     if config.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(config.origins), allow_methods=["GET", "POST"],
@@ -321,9 +328,7 @@ def _add_captions(app: FastAPI, service: _Service) -> None:
             raise Refusal(400, "bad_request", f"expected one picture, got {len(grounds)}")
 
         async def one(ground: _Ground):
-            data = await service.plain(request, ground.data)
-            with _stage(request, "model"):
-                return await anyio.to_thread.run_sync(service.backend.look, data, caption, limiter=service.asking)
+            return await service.said(request, ground.data, lambda data: service.backend.look(data, caption))
 
         (found,), status = await service.each(request, grounds, one)
         if isinstance(found, answers.Failed):
@@ -616,11 +621,6 @@ async def _not_valid(request: Request, error: Exception) -> Response:
 async def _gone(request: Request, error: Exception) -> Response:
     """Nobody is there to hear an answer; nginx's number for it."""
     return Response(status_code=499)
-
-
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    """Starlette logs the error itself; clients hear no more than that there was one."""
-    return JSONResponse(_FAILED, 500)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from told import Told, picture
 
-from memefly.errors import BackendError, UnsafeError
+from memefly.errors import BackendError, PictureError, UnsafeError
 from memefly.exported.captions import Caption
 from memefly.serving.service import create_app
 from memefly.serving.settings import ServiceConfig
@@ -172,6 +172,21 @@ def test_no_words_are_written_that_may_not_be_said(client, backend):
     assert none["error"]["reason"] == "unsafe"
     backend.raises = UnsafeError()
     assert client.post("/v1/memes", content=picture()).status_code == 422
+
+
+def test_what_the_graph_does_not_read_as_it_should_is_written_anew(client, backend):
+    """A gateway has no TensorFlow to ask whether it reads a picture as it is."""
+    asked, caption = [], backend.caption
+
+    def choosy(data, knobs):
+        asked.append(data[:4])
+        if data[:2] == b"\xff\xd8":
+            raise PictureError("not_a_picture", "no JPEG of this kind")
+        return caption(data, knobs)
+
+    backend.caption = choosy
+    assert client.post("/v1/captions", content=picture("JPEG")).status_code == 200
+    assert [data[1:4] for data in asked] == [b"\xd8\xff\xe0", b"PNG"]
 
 
 def test_without_a_model_words_are_still_written(client, backend):

@@ -152,7 +152,7 @@ def test_what_nobody_foresaw_is_an_error_in_json_too():
     with TestClient(create_app(Told(ZeroDivisionError("a secret"))), raise_server_exceptions=False) as client:
         answer = client.post("/v1/captions", content=picture())
         assert answer.status_code == 500 and answer.json()["error"]["reason"] == "failed"
-        assert "secret" not in answer.text
+        assert "secret" not in answer.text and answer.headers["x-content-type-options"] == "nosniff"
         assert client.get("/nowhere").json()["error"]["reason"] == "wrong_use"
         assert 'memefly_request_seconds_count{status="500"} 1.0' in client.get("/metrics").text
 
@@ -225,10 +225,10 @@ def test_a_packed_body_is_not_taken_for_a_picture(client):
 def test_a_picture_that_nobody_foresaw_harms_no_other(monkeypatch, client):
     canonical = images.canonical
 
-    def odd(data, limit):
+    def odd(data, limit, **how):
         if data == b"odd":
             raise ZeroDivisionError("a secret")
-        return canonical(data, limit)
+        return canonical(data, limit, **how)
 
     monkeypatch.setattr("memefly.serving.service.images.canonical", odd)
     answer = client.post("/v1/captions", files=[("a", ("odd", b"odd")), ("b", ("cat.png", picture()))])
