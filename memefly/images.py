@@ -94,8 +94,8 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS, name: str | None = None)
 
 def canonical(data: bytes, max_pixels: int = MAX_PIXELS, hash_size: int = 0, as_it_is: bool = True) -> Picture:
     """Checks the bytes of a picture and makes them fit for the graph; with `hash_size` n, also its difference hash of
-    n * n bits (imagehash's dhash). Raises `PictureError`. Without `as_it_is` it is written anew in any case: for a graph
-    elsewhere that did not read what it should, and could not be asked first, as there is no TensorFlow here.
+    n * n bits (imagehash's dhash). Raises `PictureError`. Without `as_it_is` it is written anew in any case: for a
+    graph elsewhere that did not read what it should, and could not be asked first, as there is no TensorFlow here.
 
     They are decoded in a process apart: whatever they hold, it costs no more time and memory than `max_pixels` would,
     and harms nobody else.

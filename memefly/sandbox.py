@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -59,8 +60,8 @@ class Sandbox:
         os.register_at_fork(after_in_child=self._forget)
 
     def __call__(self, data: bytes, limits: Limits, **arguments: Any) -> tuple[dict, bytes]:
-        """What the function returns. Raises `LimitError` where it took too much or broke down, and whatever kept a
-        process from starting."""
+        """What the function returns. Raises `LimitError` where it took too much or its process broke down, RuntimeError
+        where it raised something itself, which is a fault of its own, and whatever kept a process from starting."""
         too_long = LimitError("time", f"more than {limits.seconds} seconds of a processor")
         for last in (False, True):
             # What ended one process may end the next: that is one of its own, and the others stay for other callers.
@@ -81,6 +82,9 @@ class Sandbox:
                 self._end(child)
                 raise too_long
             said, payload = answer
+            if "fault" in said:
+                self._end(child)
+                raise RuntimeError(f"a fault in {self._function}:\n{said['fault']}")
             if said.get("limit"):
                 self._end(child)  # memory that was given back is not all there again
                 raise LimitError(said["limit"], said["detail"])
@@ -230,6 +234,8 @@ def main(descriptor: str, function: str) -> None:
                 said, payload = call(data, **arguments)
             except MemoryError:
                 said, payload = {"limit": "memory", "detail": f"more than {limits.megabytes:,} MB"}, b""
+            except Exception:
+                said, payload = {"fault": traceback.format_exc()}, b""
             pipe.send_bytes(json.dumps(said).encode())
             pipe.send_bytes(payload)
             del data, payload

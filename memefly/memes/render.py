@@ -162,8 +162,8 @@ def render_apart(
         written.append(asdict(one))
         if layer:
             layers.append(layer)
-    if mark:
-        layers.append(_mark(width, height))
+    if mark and (small := _mark(width, height)):
+        layers.append(small)
     for frame in bare.frames:
         for picture, place in layers:
             frame.paste(picture, place, picture)
@@ -204,11 +204,19 @@ def _decoded(image: Image.Image, format: str | None, size: int | None) -> _Bare:
             image.draft("RGB", (height, width) if turned else (width, height))  # decodes it smaller, where that will do
         image.load()
         return _Bare(chosen, [finished(image)], [], None)
-    found, durations = [], []
-    for frame in ImageSequence.Iterator(image):
-        frame.load()  # of WebP, what is said of a frame is known only then
-        durations.append(max(20, int(frame.info.get("duration") or 100)))  # faster ones no browser shows
-        found.append(finished(frame.copy()))
+    found: list[Image.Image] = []
+    durations: list[int] = []
+    try:
+        for frame in ImageSequence.Iterator(image):
+            frame.load()  # of WebP, what is said of a frame is known only then
+            found.append(finished(frame.copy()))
+            durations.append(max(20, int(frame.info.get("duration") or 100)))  # faster ones no browser shows
+    except MemoryError:
+        raise
+    except Exception:  # whatever Pillow raises on what is damaged: browsers show the frames before it
+        if not durations:
+            raise
+        del found[len(durations) :]
     # As often as before: GIF says nothing for once, the others 0 for ever.
     return _Bare(chosen, found, durations, image.info.get("loop", None if image.format == "GIF" else 0))
 
@@ -344,11 +352,14 @@ def _height_of_mark(width: int, height: int) -> int:
     return round(1.3 * _size_of_mark(width, height) + _INSET * max(width, height))
 
 
-def _mark(width: int, height: int) -> Layer:
-    """In the lower right corner, half transparent."""
+def _mark(width: int, height: int) -> Layer | None:
+    """In the lower right corner, half transparent; none on a picture that is too narrow for it."""
     size, inset = _size_of_mark(width, height), round(_INSET * max(width, height))
     space = typeset.Space(max(1.0, width - 2 * inset), 2.0 * size)
-    block = typeset.fit(MARK, space, smallest=4, largest=size, family=fonts.SANS, outline=1 / 8)
+    try:
+        block = typeset.fit(MARK, space, smallest=4, largest=size, family=fonts.SANS, outline=1 / 8)
+    except ValueError:
+        return None
     layer = _drawn(block, "white", "black", "right", math.ceil(block.width), math.ceil(block.height))
     layer.putalpha(layer.getchannel("A").point(lambda alpha: alpha * 3 // 4))
     return layer, (width - inset - layer.width, height - inset // 2 - layer.height)

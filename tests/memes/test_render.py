@@ -181,6 +181,28 @@ def test_a_fault_of_ours_is_not_told_as_the_picture_s(monkeypatch):
         rendering.render_apart(scene(), ["a"], [BOXES[0].model_dump()], "png", 200, False, 88, 10_000_000)
 
 
+def test_a_fault_in_the_process_apart_is_a_fault(monkeypatch):
+    broken = rendering.Sandbox("json:loads")  # no picture is JSON
+    monkeypatch.setattr(rendering, "_SANDBOX", broken)
+    with pytest.raises(RuntimeError, match="a fault in json:loads"):
+        render(scene(), ["a"])
+    broken.close()
+
+
+def test_a_picture_that_is_too_narrow_for_the_mark_goes_without_it():
+    narrow = encoded(Image.new("RGB", (4, 60), (9, 9, 9)), format="PNG")
+    plain, marked = (pixels(render(narrow, [], mark=mark).data) for mark in (False, True))
+    assert (plain == marked).all()
+
+
+def test_an_animation_that_breaks_off_shows_what_is_before():
+    frames = [Image.effect_noise((60, 40), 10 + 30 * i).convert("RGB") for i in range(4)]
+    moving = encoded(frames[0], format="PNG", save_all=True, append_images=frames[1:])
+    broken = bytearray(moving)
+    broken[int(len(moving) * 0.9)] ^= 255
+    assert 1 <= render(bytes(broken), ["a"]).frames < 4
+
+
 def test_alt_text():
     assert drawn("latin").alt == "Meme: one does not simply / walk into mordor 😂"
     assert render(scene(), ["a\nb", ""], name="Drake").alt == "Meme “Drake”: a b"

@@ -1,6 +1,6 @@
 """`make stress`: bad pictures, records, lists, archives and servers in bulk, and ROOTs that lack something.
 
-    python tests/stress [--pictures N] [--records N] [--first SEED] [--no-roots]
+    python tests/stress [--pictures N] [--records N] [--uploads N] [--first SEED] [--no-roots]
 
 The last line says how many were tried, how many were right, what was quarantined and why, and that nothing crashed; the
 exit status is 1 where something did. A seed makes the same input again: `stress.pictures.draw(SEED)`.
@@ -27,7 +27,7 @@ if __name__ == "__main__":  # started as a folder, which puts itself on the path
 
 from tqdm import tqdm  # noqa: E402
 
-from stress import archives, bombs, pictures, records, servers  # noqa: E402
+from stress import archives, bombs, pictures, records, servers, uploads  # noqa: E402
 
 
 class Tally:
@@ -55,6 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=10_000, metavar="N")
     parser.add_argument("--records", type=int, default=10_000, metavar="N")
+    parser.add_argument("--uploads", type=int, default=1000, metavar="N", help="to the service")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of the seeds")
     parser.add_argument("--no-roots", action="store_true", help="not the ROOTs, which take minutes")
     arguments = parser.parse_args()
@@ -83,6 +84,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for seed in tqdm(files[: len(files) // 2], "servers", disable=None):
             tally.attempt(f"server {seed}", lambda seed=seed: servers.outcome(seed, Path(folder)))
+    with uploads.service() as client:
+        for seed in tqdm(range(arguments.first, arguments.first + arguments.uploads), "uploads", disable=None):
+            tally.attempt(f"upload {seed}", lambda seed=seed: uploads.outcome(seed, client))
     if not arguments.no_roots:
         command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", str(TESTS / "e2e" / "test_root.py")]
         tally.attempt("ROOTs", lambda: "right" if subprocess.run(command).returncode == 0 else "wrong")

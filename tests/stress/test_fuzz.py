@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from stress import archives, pictures, records, servers
+from stress import archives, pictures, records, servers, uploads
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
@@ -28,3 +28,9 @@ def test_archives(tmp_path):
 def test_servers(tmp_path):
     found = Counter(servers.outcome(seed, tmp_path) for seed in range(100))
     assert sum(found.values()) == 100 and found["right"] > 20 and found["refused"] > 20
+
+
+def test_uploads():
+    with uploads.service() as client:
+        found = Counter(uploads.outcome(seed, client) for seed in range(200, 350))
+    assert sum(found.values()) == 150 and found["right"] > 40 and found["not_a_picture"] > 10
