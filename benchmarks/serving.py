@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -100,16 +101,15 @@ class Worker:
 
 
 class Server:
-    """`memefly serve` on a free port."""
+    """`memefly serve` on a free port, which turns no client away; `log` is where its lines of JSON go."""
 
-    def __init__(self, folder: Path, largest_batch: int):
+    def __init__(self, folder: Path, largest_batch: int, *arguments: str, log: int | IO = subprocess.DEVNULL):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "memefly", "serve", "--model", str(folder), "--port", str(port)]
-        self._process = subprocess.Popen(
-            [*command, "--largest-batch", str(largest_batch)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        command += ["--largest-batch", str(largest_batch), "--rate", "0", "--at-once", "1000", *arguments]
+        self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
         import httpx
 

@@ -25,7 +25,7 @@ MEMEFLY = (
     ("safety",),
     ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
-    ("errors", "sandbox", "schemas", "spelling", "subwords", "temporary"),
+    ("decoding_config", "errors", "sandbox", "schemas", "spelling", "subwords", "temporary"),
 )
 
 

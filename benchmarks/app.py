@@ -1,0 +1,203 @@
+"""The service under load: what it adds to the bare model, and what it does with twice as much as it can.
+
+    apt-get install wrk
+    python -m benchmarks.app --model root/serving/captioner/1700000000 --pictures data/flickr8k/images
+
+Latency is from a picture's bytes to its caption, of the model in this process and through `memefly serve` on loopback,
+in turns, picture by picture: the median of the differences is what the service adds.
+
+The load is wrk's, with `--connections` for `--seconds`: more than the model can answer, each asking again at once. What
+came of it is in the server's own log: milliseconds by status. Memory is the server's resident size before, at its most,
+and after. `--other` is a second version: it and the first take turns, every five seconds, as the newest one; each
+answer has to be what the version that it names says of that picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.serving import Server
+from memefly import images
+from memefly.exported.manifest import newest_version, read_manifest, write_manifest
+from memefly.exported.warmup import LARGEST_BATCH
+
+_LUA = """
+local file = io.open("%s", "rb")
+wrk.method, wrk.body = "POST", file:read("*a")
+wrk.headers["Content-Type"] = "application/octet-stream"
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--other", type=Path, metavar="DIR", help="another version, to change to and fro")
+    parser.add_argument("--pictures", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--requests", type=int, default=100, metavar="N")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--waiting", type=int, default=4)
+    arguments = parser.parse_args()
+    paths = sorted(arguments.pictures.iterdir())[: arguments.requests]
+    pictures = [path.read_bytes() for path in paths]
+    result = {"added_ms": added(newest_version(arguments.model), pictures)}
+    with tempfile.TemporaryDirectory() as folder:
+        result["load"] = load(newest_version(arguments.model), paths[0], arguments, Path(folder))
+        if arguments.other:
+            result["changing"] = changing(arguments, pictures[:16], Path(folder))
+    print(json.dumps(result))
+
+
+def added(folder: Path, pictures: Sequence[bytes]) -> dict[str, float]:
+    import httpx
+
+    from memefly.serving.local_model import LocalModel
+
+    bare, server = LocalModel(folder), Server(folder, LARGEST_BATCH)
+    times: dict[str, list[float]] = {"bare": [], "service": []}
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        for i, data in enumerate([*pictures[:5], *pictures]):  # the first five warm both up
+            plain = images.canonical(data).data
+            started = time.perf_counter()
+            bare.caption(plain, {})
+            between = time.perf_counter()
+            http.post("/v1/captions", content=data).raise_for_status()
+            if i >= 5:
+                times["bare"].append(between - started)
+                times["service"].append(time.perf_counter() - between)
+    server.close()
+    bare.close()
+    told = {name: round(1000 * statistics.median(seconds), 1) for name, seconds in times.items()}
+    differences = [b - a for a, b in zip(times["bare"], times["service"])]
+    return told | {"added": round(1000 * statistics.median(differences), 1)}
+
+
+def load(folder: Path, picture: Path, arguments, work: Path) -> dict:
+    script, log = work / "post.lua", work / "log"
+    script.write_text(_LUA % picture)
+    with log.open("w") as stream:
+        server = Server(folder, LARGEST_BATCH, "--waiting", str(arguments.waiting), log=stream)
+        alone = _wrk(server.url, script, 1, 10)
+        unloaded = _times(log)
+        log.open("w").close()
+        memory, ended = [server.resident_mb()], threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.5):
+                memory.append(server.resident_mb())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        said = _wrk(server.url, script, arguments.connections, arguments.seconds)
+        ended.set()
+        watcher.join()
+        memory.append(server.resident_mb())
+        server.close()
+    loaded = _times(log)
+    median = statistics.median(unloaded[200])
+    p95 = statistics.quantiles(loaded[200], n=20)[-1]
+    return {
+        "unloaded_ms": median, "alone_a_second": len(unloaded[200]) / 10, "asked": sum(map(len, loaded.values())),
+        "by_status": {status: len(ms) for status, ms in loaded.items()},
+        "accepted_a_second": round(len(loaded[200]) / arguments.seconds, 2), "accepted_p95_ms": p95,
+        "ratio": round(p95 / median, 2), "memory_mb": [round(x) for x in (memory[0], max(memory), memory[-1])],
+        "wrk": [alone, said],
+    }  # fmt: skip
+
+
+def _wrk(url: str, script: Path, connections: int, seconds: int) -> str:
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(script),
+        f"{url}/v1/captions",
+    ]
+    return next(
+        line
+        for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+        if "requests in" in line
+    )
+
+
+def _times(log: Path) -> dict[int, list[float]]:
+    """Milliseconds of requests, by status."""
+    found: dict[int, list[float]] = {}
+    for line in log.read_text().replace("\0", "").splitlines():
+        said = json.loads(line)
+        if said["path"] == "/v1/captions":
+            found.setdefault(said["status"], []).append(said["ms"])
+    return found
+
+
+def changing(arguments, pictures: Sequence[bytes], work: Path) -> dict:
+    """Versions 1, 2, 3, … are the two models by turns."""
+    import httpx
+
+    from memefly.exported import loading
+
+    models = [newest_version(arguments.model), newest_version(arguments.other)]
+    plain = [images.canonical(data).data for data in pictures]
+    says = [[row[0].text for row in loading.load(model).caption(plain)] for model in models]
+    root, number = work / "versions", 0
+
+    def push() -> None:
+        nonlocal number
+        number += 1
+        copied = root / f".{number}"
+        shutil.copytree(models[number % 2], copied)
+        write_manifest(copied, {**read_manifest(copied), "version": number})
+        copied.rename(root / str(number))
+        for old in root.iterdir():
+            if old.name.isdecimal() and int(old.name) < number - 2:
+                shutil.rmtree(old)
+
+    root.mkdir()
+    push()
+    server, ended = Server(root, LARGEST_BATCH), threading.Event()
+    found: Counter[str] = Counter()
+
+    def ask(start: int) -> None:
+        i = start
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            while not ended.is_set():
+                answer = http.post("/v1/captions", content=pictures[i % len(pictures)])
+                if answer.status_code == 200:
+                    said = answer.json()
+                    right = says[said["model"]["version"] % 2][i % len(pictures)]
+                    found["right" if said["results"][0]["captions"][0]["caption"] == right else "wrong"] += 1
+                    found[f"version {said['model']['version']}"] += 1
+                else:
+                    found[f"status {answer.status_code}"] += 1
+                i += 1
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
+    [thread.start() for thread in threads]
+    until = time.monotonic() + arguments.seconds
+    while time.monotonic() < until:
+        time.sleep(5)
+        push()
+    ended.set()
+    [thread.join() for thread in threads]
+    server.close()
+    versions = [name for name in found if name.startswith("version")]
+    kept = {name: count for name, count in found.items() if not name.startswith("version")}
+    return {"pushed": number, "versions_that_answered": len(versions), "answers": kept}
+
+
+if __name__ == "__main__":
+    main()
