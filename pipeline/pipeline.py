@@ -46,10 +46,10 @@ METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
-    "memefly/decoding_config.py", "memefly/rules.py", "memefly/reranking.py", "memefly/subwords.py", "memefly/likelihood.py",
-    "memefly/ngrams.py", "memefly/exported/captioner.py", "memefly/exported/manifest.py", "memefly/exported/warmup.py",
-    "memefly/exported/parts.py", "memefly/safety", "memefly/encoders", "memefly/images.py", "memefly/spelling.py",
-    "memefly/text.py",
+    "memefly/decoding_config.py", "memefly/rules.py", "memefly/reranking.py", "memefly/subwords.py",
+    "memefly/likelihood.py", "memefly/ngrams.py", "memefly/exported/captioner.py", "memefly/exported/manifest.py",
+    "memefly/exported/warmup.py", "memefly/exported/parts.py", "memefly/safety", "memefly/encoders",
+    "memefly/images.py", "memefly/spelling.py", "memefly/text.py",
 )  # fmt: skip
 _TRANSFORM_CODE = ("components/caption_transform", "memefly/spelling.py", "memefly/subwords.py", "memefly/text.py")
 
