@@ -207,8 +207,8 @@ def test_a_sweep_leaves_its_trials_and_the_best(search, tmp_path):
     assert outcome.folder == folder and (folder / "space.yaml").read_text() == GRID
     assert [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()][1] == {
         "number": 2, "parameters": {"training.learning_rate": 0.001, "network.units": 17}, "state": "ok",
-        "metrics": {"cider": 17.0, "bleu4": 0.1, "stage": "cross_entropy"}, "seconds": pytest.approx(0, abs=60), "run_id": "run-2",
-        "error": None,
+        "metrics": {"cider": 17.0, "bleu4": 0.1, "stage": "cross_entropy"}, "seconds": pytest.approx(0, abs=60),
+        "run_id": "run-2", "error": None,
     }  # fmt: skip
     assert config.load(str(outcome.best_file)) == runner.trained[2]
     assert yaml.safe_load(outcome.best_file.read_text()) == {
