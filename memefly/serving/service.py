@@ -634,6 +634,6 @@ def _stage(request: Request, name: str):
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - began
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=32)
 def _file(path: Path, max_pixels: int) -> bytes:
     return images.read_file(path, max_pixels)

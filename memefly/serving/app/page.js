@@ -250,7 +250,7 @@ async function share() {
 
 // --- templates -------------------------------------------------------------------------------------------------------
 
-let searching = null;
+let searching = null, pausing = 0;
 
 async function find() {
   if (searching) searching.abort();
@@ -327,8 +327,8 @@ $("download").addEventListener("click", download);
 $("copy").addEventListener("click", copy);
 $("share").addEventListener("click", share);
 $("search").addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(find, PAUSE);
+  clearTimeout(pausing);
+  pausing = setTimeout(find, PAUSE);
 });
 window.addEventListener("hashchange", opened);
 window.addEventListener("offline", () => tell("You are offline.", "wrong"));
