@@ -54,19 +54,20 @@ _HEADERS = {
 
 
 class Keys:
-    """API keys, of a file with one a line or of the environment. A file is read anew when it changes: who is taken out
-    of it is out."""
+    """API keys, of a file with one a line and of the environment. A file is read anew when it changes: who is taken out
+    of it is out, and all are where it is gone."""
 
     def __init__(self, file: Path | None):
         self._file, self._seen = file, (0, 0)
         self._lock = threading.Lock()
-        self._digests = self._of(os.environ.get(KEYS, "").split(","))
+        self._own = self._of(os.environ.get(KEYS, "").split(","))
+        self._filed: list[bytes] = []
         if file:
             self._refresh()
 
     @property
     def wanted(self) -> bool:
-        return self._file is not None or bool(self._digests)
+        return self._file is not None or bool(self._own)
 
     def name_of(self, key: str) -> str | None:
         """Something to tell the holders of keys apart by; None where it is none of them. Takes as long whichever it
@@ -74,7 +75,7 @@ class Keys:
         if self._file:
             self._refresh()
         told, found = hashlib.sha256(key.encode("utf-8", "replace")).digest(), None
-        for digest in self._digests:
+        for digest in [*self._own, *self._filed]:
             if hmac.compare_digest(digest, told):
                 found = digest.hex()[:12]
         return found
@@ -82,11 +83,15 @@ class Keys:
     def _refresh(self) -> None:
         assert self._file
         with self._lock:
-            stat = self._file.stat()
-            if (stat.st_mtime_ns, stat.st_size) != self._seen:
-                lines = self._file.read_text(encoding="utf-8").splitlines()
-                self._digests = self._of([line for line in lines if not line.lstrip().startswith("#")])
-                self._seen = (stat.st_mtime_ns, stat.st_size)
+            try:
+                stat = self._file.stat()
+                if (stat.st_mtime_ns, stat.st_size) != self._seen:
+                    lines = self._file.read_text(encoding="utf-8").splitlines()
+                    self._filed = self._of([line for line in lines if not line.lstrip().startswith("#")])
+                    self._seen = (stat.st_mtime_ns, stat.st_size)
+            except (OSError, UnicodeDecodeError) as error:
+                logging.getLogger("memefly.service").error("%s: no key of it counts (%s)", self._file, error)
+                self._filed, self._seen = [], (0, 0)
 
     @staticmethod
     def _of(keys: list[str]) -> list[bytes]:
@@ -137,6 +142,9 @@ class Front:
             if not open_to_all:
                 if self._keys.wanted and not _is_page(scope):
                     name = self._keys.name_of(_key_of(headers))
+                    if name is None and (wait := self._too_often(client)):  # nobody may guess as often as he likes
+                        await _refuse(answer, 429, "too_often", f"more than {self._config.rate} of one client", wait)
+                        return
                     if name is None:
                         await _refuse(answer, 401, "no_key", "expected a known API key: Authorization: Bearer KEY")
                         return

@@ -74,7 +74,6 @@ PAGE = Path(__file__).parent / "app"
 MAX_MEMES = 8  # of a picture
 _AT_ONCE = 2  # pictures decoded, and memes rendered: a small file may hold many pixels
 _STATUS = 1.0  # seconds for which what is known of the model is taken for granted
-_FOREVER = "public, max-age=31536000, immutable"
 T = TypeVar("T")
 
 
@@ -114,17 +113,18 @@ class _Service:
         self.decoding, self.rendering = anyio.CapacityLimiter(_AT_ONCE), anyio.CapacityLimiter(_AT_ONCE)
         self.asking = anyio.CapacityLimiter(config.waiting)
         self._known: tuple[Status, float] | None = None
+        self._last: Model | None = None
 
     def status(self) -> Status:
         """Of the backend, now."""
         status = self.backend.status()
         self.ready.set(status.ready)
-        self._known = (status, time.monotonic() + _STATUS)
+        self._known, self._last = (status, time.monotonic() + _STATUS), status.model
         return status
 
     def known(self) -> Model | None:
         """Which model answered last, or was there when somebody looked."""
-        return self._known[0].model if self._known else None
+        return self._last
 
     async def samples(self) -> bool:
         if not self._known or self._known[1] < time.monotonic():
@@ -165,7 +165,7 @@ class _Service:
 
     async def ask(self, request: Request, ground: _Ground, knobs: dict[str, Any]) -> Answer:
         answer = await self.said(request, ground.data, lambda data: self.backend.caption(data, knobs))
-        request.scope["state"]["model"] = answer.model
+        request.scope["state"]["model"] = self._last = answer.model
         return answer
 
     async def said(self, request: Request, data: bytes, ask: Callable[[bytes], T]) -> T:

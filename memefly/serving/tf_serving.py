@@ -52,7 +52,7 @@ class TensorFlowServing:
         is_rest = address.startswith(("http://", "https://"))
         self._wire: _Wire = _Rest(address, label, timeout) if is_rest else _Grpc(address, label, timeout)
         self._is_rest = is_rest
-        self._manifest = functools.lru_cache(maxsize=8)(self._read_manifest)
+        self._read = functools.lru_cache(maxsize=8)(read_manifest)  # what could not be read is tried again
 
     def caption(self, data: bytes, knobs: dict[str, Any]) -> Answer:
         inputs = {"image_bytes": wire.strings([data])}
@@ -100,11 +100,11 @@ class TensorFlowServing:
         inputs = {name: np.array([value], _DTYPES[KINDS[name]]) for name, value in values.items()}
         return inputs | ({} if begin is None else {PREFIX: wire.strings([begin.encode()])})
 
-    def _read_manifest(self, version: int | None) -> dict[str, Any]:
+    def _manifest(self, version: int | None) -> dict[str, Any]:
         if self._models is None or version is None:
             return {"config": {}}
         try:
-            return read_manifest(self._models / MODEL_NAME / str(version))
+            return self._read(self._models / MODEL_NAME / str(version))
         except ModelError:  # it may be gone, and the server has it loaded still
             return {"config": {}}
 

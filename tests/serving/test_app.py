@@ -15,6 +15,7 @@ from told import Told, picture
 
 from memefly.errors import BackendError, PictureError, UnsafeError
 from memefly.exported.captions import Caption
+from memefly.serving.backends import Answer, Model
 from memefly.serving.service import create_app
 from memefly.serving.settings import ServiceConfig
 
@@ -217,6 +218,12 @@ def test_headers_of_every_answer(client):
     assert client.get("/v1/model", headers={"x-request-id": 'not "mine"'}).headers["x-request-id"] != 'not "mine"'
 
 
+def test_headers_name_the_model_that_answered_last(client, backend):
+    backend.caption = lambda data, knobs: Answer(backend.captions, Model(8, "0ther"))
+    assert client.post("/v1/captions", content=picture()).headers["x-model-version"] == "8"
+    assert client.get("/v1/templates").headers["x-model-version"] == "8"
+
+
 def test_a_line_of_json_a_request_and_no_word_in_it(folder, caplog):
     backend = Told()
     with caplog.at_level(logging.INFO, "memefly.requests"):
@@ -284,7 +291,15 @@ def test_keys_are_wanted_and_can_be_taken_back(backend, tmp_path, monkeypatch):
         file.write_text("second-key\n")
         assert ask(authorization="Bearer first-key").status_code == 401
         assert ask(authorization="bearer second-key").status_code == 200
+        file.unlink()
+        assert ask(authorization="Bearer second-key").status_code == 401
     monkeypatch.setenv("MEMEFLY_API_KEYS", "of-the-environment")
+    file.write_text("of-the-file")
+    with TestClient(create_app(backend, ServiceConfig(keys=file, rate="3/minute"))) as client:
+        for key in ("of-the-environment", "of-the-file"):
+            assert client.get("/v1/model", headers={"x-api-key": key}).status_code == 200
+        guesses = [client.get("/v1/model", headers={"x-api-key": str(i)}).status_code for i in range(5)]
+        assert guesses == [401, 401, 401, 429, 429], "guesses are counted by where they come from"
     with TestClient(create_app(backend)) as client:
         assert client.get("/v1/model").status_code == 401
         assert client.get("/v1/model", headers={"x-api-key": "of-the-environment"}).status_code == 200

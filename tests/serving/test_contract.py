@@ -238,6 +238,13 @@ def test_the_gateway_says_what_the_model_says(over, server, root, model, picture
     backend.close()
 
 
+def test_what_could_not_be_read_of_a_model_is_read_when_it_is_there(server, root, model, pictures, tmp_path):
+    backend = TensorFlowServing(server.grpc_address, label="stable", models=tmp_path)
+    assert backend.caption(pictures[0], {}).model.digest is None
+    (tmp_path / "captioner").symlink_to(root / "serving" / "captioner")
+    assert backend.caption(pictures[0], {}).model.digest == model.manifest["digest"]
+
+
 def test_without_the_folder_of_models(server, model, pictures):
     """gRPC tells the version, nobody the digest; the server fills in knobs over gRPC alone."""
     backend = TensorFlowServing(server.grpc_address, label="stable")
