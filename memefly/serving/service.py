@@ -161,7 +161,9 @@ class _Service:
         return [_Ground(one.key, await self.picture_of(one), one.boxes, one.name)]
 
     async def picture_of(self, template: Template) -> bytes:
-        return await anyio.to_thread.run_sync(_file, template.picture, self.config.pixels, limiter=self.decoding)
+        return await anyio.to_thread.run_sync(
+            images.read_file, template.picture, self.config.pixels, limiter=self.decoding
+        )
 
     async def ask(self, request: Request, ground: _Ground, knobs: dict[str, Any]) -> Answer:
         answer = await self.said(request, ground.data, lambda data: self.backend.caption(data, knobs))
@@ -632,8 +634,3 @@ def _stage(request: Request, name: str):
     finally:
         stages = request.scope["state"]["stages"]
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - began
-
-
-@functools.lru_cache(maxsize=32)
-def _file(path: Path, max_pixels: int) -> bytes:
-    return images.read_file(path, max_pixels)

@@ -57,14 +57,14 @@ def folder(tmp_path_factory):
 
 
 class Server:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **config):
         self.backend = Told()
         self.backend.captions = [Caption(text, -0.1 * i) for i, text in enumerate(SAID)]
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
-        app = create_app(self.backend, ServiceConfig(templates=folder / "templates", megabytes=1))
+        app = create_app(self.backend, ServiceConfig(templates=folder / "templates", megabytes=1, **config))
         self._server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -248,6 +248,26 @@ def test_a_link_holds_template_and_words_and_no_picture(opened, server, folder):
     assert page.locator("#share").is_hidden()
     wrong = opened("#t=nobody&w=a")
     says(wrong, "no template")
+
+
+def test_a_key_is_asked_for_once_and_thumbnails_come_with_it(browser, folder, tmp_path):
+    (tmp_path / "keys").write_text("open sesame\n")
+    server, asked = Server(folder, keys=tmp_path / "keys"), []
+    context = browser.new_context(**DESKTOP)
+    page = context.new_page()
+
+    def give(dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept("open sesame")
+
+    page.on("dialog", give)
+    page.goto(server.url)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#templates img')].filter(one => one.naturalWidth === 160).length === 2"
+    )
+    assert asked == ["An API key is needed here:"]
+    context.close()
+    server.close()
 
 
 @pytest.mark.parametrize("words", ["مرحبا بكم في العالم", "😂 party 🎉", "我们今天去吃饭吧", "שלום עולם"])

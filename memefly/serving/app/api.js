@@ -25,7 +25,8 @@ const SAID = {
 let key = sessionStorage.getItem("key") || "";
 
 async function ask(path, options = {}) {
-  const headers = { ...(options.headers || {}), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const sent = key;
+  const headers = { ...(options.headers || {}), ...(sent ? { Authorization: `Bearer ${sent}` } : {}) };
   let answer;
   try {
     answer = await fetch(path, { ...options, headers });
@@ -40,7 +41,8 @@ async function ask(path, options = {}) {
     told = said.error || (said.results && said.results[0] && said.results[0].error) || told;
   } catch { /* not JSON: a proxy's own page */ }
   if (answer.status === 401) {
-    const given = window.prompt("An API key is needed here:");
+    // Several may be on their way when a key is wanted: it is asked for once.
+    const given = sent !== key ? key : window.prompt("An API key is needed here:");
     if (given) {
       key = given.trim();
       sessionStorage.setItem("key", key);
@@ -71,6 +73,9 @@ export const templates = async (search, signal) =>
   (await ask(`v1/templates?${query({ search, limit: 100 })}`, { signal })).json();
 
 export const template = async (name) => (await ask(`v1/templates/${encodeURIComponent(name)}`)).json();
+
+// As a Blob, for an <img> would send no key.
+export const picture = async (template, size) => (await ask(`${template.picture.slice(1)}?${query({ size })}`)).blob();
 
 // `ground` is {template: key} or {file: Blob}.
 const body = (ground) => ground.file ? { body: ground.file, headers: { "Content-Type": ground.file.type || "application/octet-stream" } } : {};

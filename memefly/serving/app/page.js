@@ -252,20 +252,34 @@ async function share() {
 
 let searching = null, pausing = 0;
 
+// Thumbnails are asked for when they come into view, and let go of when others take their place.
+const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(thumbnail), { rootMargin: "200px" });
+const pictures = new WeakMap();
+
+async function thumbnail({ target }) {
+  seen.unobserve(target);
+  try {
+    const address = URL.createObjectURL(await api.picture(pictures.get(target), 160));
+    target.onload = target.onerror = () => URL.revokeObjectURL(address);
+    target.src = address;
+  } catch { /* its name is there */ }
+}
+
 async function find() {
   if (searching) searching.abort();
   searching = new AbortController();
   try {
     const { templates, total } = await api.templates($("search").value, searching.signal);
     $("found").textContent = total ? `${total} template${total > 1 ? "s" : ""}` : "None is found by these words.";
+    seen.disconnect();
     $("templates").replaceChildren(...templates.map((template) => {
       const item = document.createElement("li"), button = document.createElement("button"), image = document.createElement("img");
       button.type = "button";
       button.dataset.key = template.key;
       button.setAttribute("aria-pressed", String(Boolean(state.ground) && state.ground.template === template.key));
-      image.src = `${template.picture.slice(1)}?size=160`;
       image.alt = "";
-      image.loading = "lazy";
+      pictures.set(image, template);
+      seen.observe(image);
       button.append(image, template.name);
       button.addEventListener("click", () => open(template));
       item.append(button);
