@@ -92,10 +92,13 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS, name: str | None = None)
         raise PictureError("missing_picture", f"cannot read {name}: {told}") from None
 
 
-def canonical(data: bytes, max_pixels: int = MAX_PIXELS, hash_size: int = 0, as_it_is: bool = True) -> Picture:
+def canonical(
+    data: bytes, max_pixels: int = MAX_PIXELS, hash_size: int = 0, as_it_is: bool = True, ask_graph: bool = True
+) -> Picture:
     """Checks the bytes of a picture and makes them fit for the graph; with `hash_size` n, also its difference hash of
     n * n bits (imagehash's dhash). Raises `PictureError`. Without `as_it_is` it is written anew in any case: for a
-    graph elsewhere that did not read what it should, and could not be asked first, as there is no TensorFlow here.
+    graph elsewhere that did not read what it should, and could not be asked first, as there is no TensorFlow here; or
+    that was not, without `ask_graph`, as it is about to be asked anyway and will say so.
 
     They are decoded in a process apart: whatever they hold, it costs no more time and memory than `max_pixels` would,
     and harms nobody else.
@@ -106,7 +109,7 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, hash_size: int = 0, as_
     limits = Limits(2 + round(max_pixels * _SECONDS), 500 + round(max_pixels * _MEGABYTES))
     try:
         said, rgb = _sandbox(data, limits, max_pixels=max_pixels, hash_size=hash_size, as_it_is=as_it_is)
-        if said.get("plain") and not _graph_decodes(data, said["width"], said["height"]):
+        if said.get("plain") and ask_graph and not _graph_decodes(data, said["width"], said["height"]):
             said, rgb = _sandbox(data, limits, max_pixels=max_pixels, hash_size=hash_size, as_it_is=False)
     except LimitError as error:
         if error.limit == "crash":

@@ -166,13 +166,14 @@ class _Service:
         )
 
     async def ask(self, request: Request, ground: _Ground, knobs: dict[str, Any]) -> Answer:
-        answer = await self.said(request, ground.data, lambda data: self.backend.caption(data, knobs))
+        answer = await self.said(request, ground.data, lambda data: self.backend.caption(data, knobs), tells=True)
         request.scope["state"]["model"] = self._last = answer.model
         return answer
 
-    async def said(self, request: Request, data: bytes, ask: Callable[[bytes], T]) -> T:
-        """What the model says of a picture. One that it does not read as it should is written anew."""
-        picture = await self.plain(request, data)
+    async def said(self, request: Request, data: bytes, ask: Callable[[bytes], T], tells: bool = False) -> T:
+        """What the model says of a picture. One that it does not read as it should is written anew: it `tells`, or
+        TensorFlow is asked first where it is at hand."""
+        picture = await self.plain(request, data, ask_graph=not tells)
         try:
             with _stage(request, "model"):
                 return await anyio.to_thread.run_sync(ask, picture.data, limiter=self.asking)
@@ -183,8 +184,8 @@ class _Service:
         with _stage(request, "model"):
             return await anyio.to_thread.run_sync(ask, picture.data, limiter=self.asking)
 
-    async def plain(self, request: Request, data: bytes, as_it_is: bool = True) -> images.Picture:
-        make = functools.partial(images.canonical, data, self.config.pixels, as_it_is=as_it_is)
+    async def plain(self, request: Request, data: bytes, **how: bool) -> images.Picture:
+        make = functools.partial(images.canonical, data, self.config.pixels, **how)
         with _stage(request, "decode"):
             return await anyio.to_thread.run_sync(make, limiter=self.decoding)
 
