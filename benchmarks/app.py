@@ -6,10 +6,14 @@
 Latency is from a picture's bytes to its caption, of the model in this process and through `memefly serve` on loopback,
 in turns, picture by picture: the median of the differences is what the service adds.
 
-The load is wrk's, with `--connections` for `--seconds`: more than the model can answer, each asking again at once. What
-came of it is in the server's own log: milliseconds by status. Memory is the server's resident size before, at its most,
-and after. `--other` is a second version: it and the first take turns, every five seconds, as the newest one; each
-answer has to be what the version that it names says of that picture.
+The load is wrk's. What the server can answer is measured first, with eight clients that ask again at once and nobody
+turned away. Then, as the server is by default: one client alone; for `--seconds` twice as many requests as it can
+answer, from 32 clients who each pause for a random time (exponential); and a storm, 32 clients that ask again at once
+whatever they hear. What came of it is in the server's own log: milliseconds by status. Memory is the server's resident
+size before, at its most, and after.
+
+`--other` is a second version: it and the first take turns, every five seconds, as the newest one; each answer has to be
+what the version that it names says of that picture.
 """
 
 from __future__ import annotations
@@ -25,17 +29,23 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.serving import Server
 from memefly import images
 from memefly.exported.manifest import newest_version, read_manifest, write_manifest
 from memefly.exported.warmup import LARGEST_BATCH
+from memefly.serving.settings import ServiceConfig
 
 _LUA = """
 local file = io.open("%s", "rb")
 wrk.method, wrk.body = "POST", file:read("*a")
 wrk.headers["Content-Type"] = "application/octet-stream"
 """
+_PAUSES = """
+function delay() return math.min(4000, -%f * math.log(1 - math.random())) end
+"""  # the server closes connections that are idle for five seconds, and wrk would ask at once over another one
+_CLIENTS = 32
 
 
 def main() -> None:
@@ -45,14 +55,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, metavar="DIR")
     parser.add_argument("--requests", type=int, default=100, metavar="N")
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--waiting", type=int, default=4)
     arguments = parser.parse_args()
     paths = sorted(arguments.pictures.iterdir())[: arguments.requests]
     pictures = [path.read_bytes() for path in paths]
     result = {"added_ms": added(newest_version(arguments.model), pictures)}
     with tempfile.TemporaryDirectory() as folder:
-        result["load"] = load(newest_version(arguments.model), paths[0], arguments, Path(folder))
+        result["load"] = load(newest_version(arguments.model), paths[0], arguments.seconds, Path(folder))
         if arguments.other:
             result["changing"] = changing(arguments, pictures[:16], Path(folder))
     print(json.dumps(result))
@@ -82,14 +90,21 @@ def added(folder: Path, pictures: Sequence[bytes]) -> dict[str, float]:
     return told | {"added": round(1000 * statistics.median(differences), 1)}
 
 
-def load(folder: Path, picture: Path, arguments, work: Path) -> dict:
-    script, log = work / "post.lua", work / "log"
-    script.write_text(_LUA % picture)
+def load(folder: Path, picture: Path, seconds: int, work: Path) -> dict:
+    asking, pausing, log = work / "post.lua", work / "pausing.lua", work / "log"
+    asking.write_text(_LUA % picture)
     with log.open("w") as stream:
-        server = Server(folder, LARGEST_BATCH, "--waiting", str(arguments.waiting), log=stream)
-        alone = _wrk(server.url, script, 1, 10)
-        unloaded = _times(log)
-        log.open("w").close()
+        server = Server(folder, LARGEST_BATCH, log=stream)
+        _wrk(server.url, asking, 8, 15)
+        server.close()
+    capacity = len(_times(log)[200]) / 15
+    pausing.write_text(_LUA % picture + _PAUSES % (1000 * _CLIENTS / (2 * capacity)))
+    found: dict[str, Any] = {"capacity_a_second": round(capacity, 2)}
+    with log.open("w") as stream:
+        server = Server(folder, LARGEST_BATCH, "--patience", str(ServiceConfig().patience), log=stream)
+        _wrk(server.url, asking, 1, 10)
+        median = statistics.median(_taken(log)[200])
+        found["unloaded_ms"] = median
         memory, ended = [server.resident_mb()], threading.Event()
 
         def watch() -> None:
@@ -98,40 +113,38 @@ def load(folder: Path, picture: Path, arguments, work: Path) -> dict:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        said = _wrk(server.url, script, arguments.connections, arguments.seconds)
+        for name, script, clients, lasting in (
+            ("twice", pausing, _CLIENTS, seconds),
+            ("storm", asking, 32, seconds // 3),
+        ):
+            _wrk(server.url, script, clients, lasting)
+            times = _taken(log)
+            p95 = statistics.quantiles(times[200], n=20)[-1]
+            found[name] = {
+                "asked_a_second": round(sum(map(len, times.values())) / lasting, 2),
+                "accepted_a_second": round(len(times[200]) / lasting, 2),
+                "by_status": {status: len(ms) for status, ms in times.items()},
+                "accepted_ms": [round(statistics.median(times[200]), 1), round(p95, 1)],
+                "p95_to_unloaded": round(p95 / median, 2),
+            }
         ended.set()
         watcher.join()
         memory.append(server.resident_mb())
         server.close()
-    loaded = _times(log)
-    median = statistics.median(unloaded[200])
-    p95 = statistics.quantiles(loaded[200], n=20)[-1]
-    return {
-        "unloaded_ms": median, "alone_a_second": len(unloaded[200]) / 10, "asked": sum(map(len, loaded.values())),
-        "by_status": {status: len(ms) for status, ms in loaded.items()},
-        "accepted_a_second": round(len(loaded[200]) / arguments.seconds, 2), "accepted_p95_ms": p95,
-        "ratio": round(p95 / median, 2), "memory_mb": [round(x) for x in (memory[0], max(memory), memory[-1])],
-        "wrk": [alone, said],
-    }  # fmt: skip
+    return found | {"memory_mb": [round(x) for x in (memory[0], max(memory), memory[-1])]}
 
 
-def _wrk(url: str, script: Path, connections: int, seconds: int) -> str:
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--timeout",
-        "30s",
-        "-s",
-        str(script),
-        f"{url}/v1/captions",
-    ]
-    return next(
-        line
-        for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-        if "requests in" in line
-    )
+def _wrk(url: str, script: Path, clients: int, seconds: int) -> None:
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
+    subprocess.run([*command, f"{url}/v1/captions"], stdout=subprocess.DEVNULL, check=True)
+
+
+def _taken(log: Path) -> dict[int, list[float]]:
+    """What `_times` has, which is forgotten then."""
+    time.sleep(1)  # for what is still worked on
+    found = _times(log)
+    log.open("w").close()
+    return found
 
 
 def _times(log: Path) -> dict[int, list[float]]:

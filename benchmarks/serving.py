@@ -101,14 +101,16 @@ class Worker:
 
 
 class Server:
-    """`memefly serve` on a free port, which turns no client away; `log` is where its lines of JSON go."""
+    """`memefly serve` on a free port, which turns nobody away unless `arguments` say so; `log` is where its lines of
+    JSON go."""
 
     def __init__(self, folder: Path, largest_batch: int, *arguments: str, log: int | IO = subprocess.DEVNULL):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "memefly", "serve", "--model", str(folder), "--port", str(port)]
-        command += ["--largest-batch", str(largest_batch), "--rate", "0", "--at-once", "1000", *arguments]
+        command += ["--largest-batch", str(largest_batch), "--rate", "0", "--at-once", "1000"]
+        command += ["--patience", "0", *arguments]
         self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
         import httpx

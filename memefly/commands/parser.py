@@ -103,6 +103,17 @@ def positive(value: str) -> int:
     return int(value)
 
 
+def not_negative(value: str) -> float:
+    """Of an argument that is a number from 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {value!r}")
+    return number
+
+
 def share(value: str) -> float:
     """Of an argument that is a share, from 0 to 1."""
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_root, address, port, positive, server
+from memefly.commands.parser import Command, add_root, address, not_negative, port, positive, server
 from memefly.errors import UsageError, in_our_words
 from memefly.exported.manifest import newest_version
 from memefly.quiet import import_tensorflow
@@ -164,9 +164,16 @@ def add_serve(command: Command) -> None:
     serve.add_argument(
         "--waiting",
         type=positive,
-        default=16,
+        default=64,
         metavar="N",
-        help="pictures at most that wait for the model, else 503 (16)",
+        help="pictures at most that wait for the model, else 503 (64)",
+    )
+    serve.add_argument(
+        "--patience",
+        type=not_negative,
+        default=2.0,
+        metavar="X",
+        help="times what a picture takes alone that one may wait for its turn, else 503; 0: any time (2)",
     )
     serve.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="whose pages may call it too (nobody's)"
@@ -202,8 +209,8 @@ def _config(arguments) -> ServiceConfig:
     try:
         return ServiceConfig(
             rate=None if arguments.rate in ("0", "none") else arguments.rate, at_once=arguments.at_once,
-            waiting=arguments.waiting, origins=tuple(arguments.origin), keys=arguments.api_keys,
-            templates=arguments.templates, log_words=arguments.log_words,
+            waiting=arguments.waiting, patience=arguments.patience or None, origins=tuple(arguments.origin),
+            keys=arguments.api_keys, templates=arguments.templates, log_words=arguments.log_words,
         )  # fmt: skip
     except ValidationError as error:
         problem = error.errors()[0]

@@ -63,6 +63,7 @@ from memefly.memes.render import Meme
 from memefly.memes.template import BOXES, Box, Template, Templates
 from memefly.safety import Safety
 from memefly.serving import answers
+from memefly.serving.admission import Admission
 from memefly.serving.backends import Answer, Backend, Model, Status
 from memefly.serving.front import FAILED, Front
 from memefly.serving.inquiry import FORM, MEME, Asked, Refusal, pictures, to_write, why
@@ -107,8 +108,10 @@ class _Service:
             "memefly_memes", "Memes by whether they were kept from before", ["cached"], registry=registry
         )
         self.ready = Gauge("memefly_ready", "1 while there is a model that answers", registry=registry)
-        self.waiting = Gauge("memefly_waiting", "Pictures that wait or are worked on", registry=registry)
-        self._waiting = 0
+        self.captioning = Admission(config.waiting, config.patience)
+        self.writing = Admission(config.waiting)
+        waiting = Gauge("memefly_waiting", "Pictures that wait for the model or are with it", registry=registry)
+        waiting.set_function(lambda: self.captioning.inside)
         # Of their own, so that pictures which wait take no thread from the probes.
         self.decoding, self.rendering = anyio.CapacityLimiter(_AT_ONCE), anyio.CapacityLimiter(_AT_ONCE)
         self.asking = anyio.CapacityLimiter(config.waiting)
@@ -132,20 +135,6 @@ class _Service:
         assert self._known
         return self._known[0].model.samples
 
-    @contextlib.contextmanager
-    def place(self, count: int):
-        """For so many pictures. Raises `Refusal` where too many wait already."""
-        if self._waiting + count > self.config.waiting:
-            detail = f"{self._waiting} pictures are waiting already; try again in a moment"
-            raise Refusal(503, "busy", detail, {"Retry-After": "1"})
-        self._waiting += count
-        self.waiting.set(self._waiting)
-        try:
-            yield
-        finally:
-            self._waiting -= count
-            self.waiting.set(self._waiting)
-
     def template(self, key: str) -> Template:
         found = self.templates.by_key.get(key)
         if found is None:
@@ -154,6 +143,7 @@ class _Service:
 
     async def grounds(self, request: Request, template: str | None) -> list[_Ground]:
         """What is asked about: a template, or the pictures that come along."""
+        self.captioning.check()  # before a body is read for nothing
         if template is None:
             with _stage(request, "read"):
                 return [_Ground(name, data) for name, data in await pictures(request, self.config)]
@@ -220,9 +210,10 @@ class _Service:
             self.pictures.labels("captioned").inc()
             return found
 
-        with self.place(len(grounds)):
+        with self.captioning.place(len(grounds)) as place:
             # All of them end before the answer: none is left behind that nobody counts.
             ended = await asyncio.gather(*map(safely, grounds), return_exceptions=True)
+            place.answered = sum(not isinstance(one, (BaseException, answers.Failed)) for one in ended)
         for refused in (e for e in ended if isinstance(e, (ModelError, BusyError, BackendError))):
             raise _refusal(refused) from refused
         unforeseen = [e for e in ended if isinstance(e, BaseException)]
@@ -270,6 +261,7 @@ def create_app(backend: Backend, config: ServiceConfig | None = None) -> FastAPI
     app.mount("/app", StaticFiles(directory=PAGE), name="app")
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(ClientDisconnect, _gone)
     if config.origins:
         app.add_middleware(
@@ -428,7 +420,7 @@ async def _meme(
     request.scope["state"]["words"] = list(texts)
     if len(texts) > len(boxes):
         raise Refusal(422, "too_many_texts", f"{len(texts)} texts for {len(boxes)} text boxes")
-    with service.place(1):
+    with service.writing.place(1):
         try:
             key, meme = await service.written(request, data, texts, boxes, about, **how)
         except (PictureError, UnsafeError) as error:
@@ -619,6 +611,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _not_valid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return await _refused(request, why(list(error.errors())))
+
+
+async def _busy(request: Request, error: Exception) -> Response:
+    return await _refused(request, _refusal(error))
 
 
 async def _gone(request: Request, error: Exception) -> Response:

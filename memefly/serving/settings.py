@@ -21,6 +21,9 @@ class ServiceConfig(BaseModel):
     megabytes: int = Field(20, ge=1, description="of a request's body at most")
     pixels: int = Field(MAX_PIXELS, ge=1, description="of a picture at most")
     waiting: int = Field(64, ge=1, description="pictures at most that wait or are worked on, over all requests")
+    patience: float | None = Field(
+        2.0, gt=0, description="times what a picture takes alone that one may wait for its turn; none: for any time"
+    )
     seconds: float = Field(30.0, gt=0, description="in which a request's body has to be there")
     prefix: int = Field(500, ge=1, description="characters at most that captions are to begin with")
     rate: str | None = Field(None, description="requests of a client, such as 60/minute; none: any")
