@@ -71,7 +71,7 @@ EXTRAS = {
         *("fastapi>=0.162", "starlette>=0.40"),
         "limits>=3.13",  # of a client's requests
         "urllib3>=2.2",  # TensorFlow Serving over REST
-        "uvicorn>=0.30",
+        *("uvicorn>=0.30", "httptools>=0.6", "uvloop>=0.20"),  # with the latter two it is milliseconds faster
         "anyio>=4",
         "python-multipart>=0.0.12",  # starlette reads forms with it
         "prometheus-client>=0.20",
