@@ -71,7 +71,7 @@ class TensorFlowServing:
         outputs, _ = self._wire.predict("look", inputs)
         try:
             return looked(outputs["tokens"][0], outputs["alphas"][0])
-        except (KeyError, IndexError, ValueError, AttributeError):
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             raise BackendError(f"TensorFlow Serving at {self._address}: its answer has no tokens and alphas") from None
 
     def status(self) -> Status:
@@ -186,7 +186,10 @@ class _Rest:
         outputs = said.get("outputs")
         if not isinstance(outputs, dict):
             raise BackendError(f"TensorFlow Serving at {self._base}: its answer has no outputs")
-        return {name: _of_json(value) for name, value in outputs.items()}, version
+        try:
+            return {name: _of_json(value) for name, value in outputs.items()}, version
+        except (ValueError, RecursionError) as error:
+            raise BackendError(f"TensorFlow Serving at {self._base}: an output is no array ({error})") from None
 
     def version(self) -> int:
         self._known = None
@@ -204,7 +207,7 @@ class _Rest:
             said = self._ask("GET", f"{of}/metadata")
             try:
                 version = int(said["model_spec"]["version"])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 raise BackendError(f"TensorFlow Serving at {of}: its answer tells of no version") from None
             self._known = (version, time.monotonic() + _FRESH)
             return version
@@ -216,7 +219,7 @@ class _Rest:
         try:
             answer = self._pool.request(method, url, json=body)
             said = json.loads(answer.data)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, ValueError, RecursionError) as error:
             raise BackendError(f"{told}: {error}") from None
         if answer.status == 200 and isinstance(said, dict):
             return said

@@ -9,6 +9,7 @@ get_model_metadata.proto (tensorflow_serving/apis). They live in a pool of their
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ _TYPES = {
     3: ("int_val", np.int32),
     9: ("int64_val", np.int64),
 }
+_MOST = 1 << 24  # values of a tensor: one that is written once may stand for as many as its shape says
 
 
 def _classes() -> dict[str, Any]:
@@ -121,6 +123,8 @@ def _tensor(value: np.ndarray) -> Any:
 
 def _array(tensor: Any) -> np.ndarray:
     shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if math.prod(shape) > _MOST:
+        raise ValueError(f"a tensor of shape {shape}, larger than any that memefly has")
     if tensor.dtype == _STRING:
         values = strings(tensor.string_val)
     elif tensor.dtype in _TYPES:
