@@ -25,16 +25,16 @@ from components.caption_example_gen import executor as example_gen
 from components.places import OPERATORS, Places
 from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
+from memefly.operations.runs import LATEST, SUMMARY
 from memefly.report import report
 from pipeline import base_run, outcomes
 from pipeline import root as known_root
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import create_pipeline
-from pipeline.summary import SUMMARY, RunSummary
+from pipeline.summary import RunSummary
 
 log = logging.getLogger("memefly.runner")
 
-LATEST = "latest"
 _TRACKED = {"Trainer", "Tracking"}  # what opens runs of W&B
 
 
@@ -61,6 +61,7 @@ def run(
         run_id=_run_id(home, started),
         started=started.isoformat(timespec="seconds"),
         encoder={"name": encoders.name(config.encoder), "digest": encoders.digest(config.encoder)},
+        configuration=config.model_dump(mode="json"),
         versions=provenance.versions(),
         git=provenance.git_commit(),
     )

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.caption_example_gen.executor import QUARANTINE
+from memefly.operations.runs import SUMMARY
 from memefly.report import report
-
-SUMMARY = "summary.json"
 
 
 @dataclass
@@ -36,6 +35,7 @@ class RunSummary:
     gate: list[str] = field(default_factory=list)  # why not, where it was not
     pushed: str | None = None
     error: str | None = None
+    configuration: dict = field(default_factory=dict)  # as it was resolved, presets and overrides in it
     versions: dict = field(default_factory=dict)
     git: str = ""
 

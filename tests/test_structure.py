@@ -15,6 +15,7 @@ FLOORS = ("benchmarks", "pipeline", "components", "memefly")
 # Inside memefly/, from the command line down: a room imports from its own line and from those below.
 MEMEFLY = (
     ("commands", "__main__"),
+    ("operations",),
     ("report", "serving"),
     ("evaluation", "memes"),
     ("exported", "training"),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memefly.commands import data, memes, models, parser, serving
+from memefly.commands import data, memes, models, operations, parser, serving
 
-FAMILIES = (data.add, models.add, memes.add, serving.add)
+FAMILIES = (data.add, models.add, memes.add, serving.add, operations.add)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -38,10 +39,15 @@ def main(argv: Sequence[str] | None, families: Sequence[Callable[[Command], None
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about Python 3.10
     try:
         with _warnings_told():
-            return arguments.command(arguments)
+            status = arguments.command(arguments)
+            sys.stdout.flush()
+            return status
     except MemeflyError as error:
         print(f"memefly: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # of who reads what is said, and has enough: `memefly runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds back
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if (ours := refused(error)) is None:
             raise

@@ -15,6 +15,7 @@ import whole_run
 from wandb_server import WandbServer
 
 from memefly.datasets.splits import SPLITS, Splitting
+from memefly.operations import diff, runs
 
 HOME = Path(__file__).parents[2]
 NODES = [
@@ -133,6 +134,24 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     broken = [d for d in said["decisions"] if not d["passed"]]
     assert [(d["rule"], d["threshold"]) for d in broken] == [("floors.bleu4", 0.9)]
     assert versions(root) == before
+    first, second = reversed(runs.read(root)[:2])
+    found = diff.compare(root, first, second)
+    changed = {change.name: (change.before, change.after) for change in found.configuration}
+    assert changed == {"training.max_steps": ("null", "1"), "gate.floors.bleu4": ("0.0", "0.9")}
+    assert found.data == [] and found.code == []
+    assert found.nodes["Transform"] == diff.Told(
+        "cached", "cached", "the cache had it: a run before was given the same"
+    )
+    assert (found.nodes["Trainer"].after, found.nodes["Trainer"].why) == (
+        "ran",
+        "custom_config.training.max_steps null -> 1",
+    )
+    assert found.nodes["ServingValidator"].why == "other model"
+    # The first run's model was live: the gate compared the same captions, by the same draws.
+    for metric, change in said["changes"].items():
+        score = found.metrics[metric]
+        told = (score.difference, score.interval.low, score.interval.high)
+        assert told == pytest.approx((change["value"], change["low"], change["high"]), abs=1e-9), metric
     assert "Not blessed; nothing was pushed" in (root / "runs" / "latest" / "report.html").read_text()
 
 

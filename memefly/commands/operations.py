@@ -1,0 +1,133 @@
+"""Commands about what runs left in a ROOT: `runs` lists them, `diff` compares two, `history` says what was live."""
+
+from __future__ import annotations
+
+import argparse
+
+from memefly import textfile
+from memefly.commands.parser import Command, add_root, positive
+
+
+def add(command: Command) -> None:
+    add_runs(command)
+    add_diff(command)
+    add_history(command)
+
+
+def add_runs(command: Command) -> None:
+    runs = command(
+        "runs",
+        _runs,
+        "list the runs of a root, the newest first",
+        "  memefly runs --root root\n  memefly runs --root root --limit 5 --json",
+    )
+    add_root(runs)
+    runs.add_argument("--limit", type=positive, metavar="N", help="the newest N (all)")
+    runs.add_argument("--json", action="store_true", help="one JSON object a run")
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from memefly.operations import runs
+
+    found = runs.read(arguments.root)[: arguments.limit]
+    if arguments.json:
+        for run in found:
+            print(textfile.to_json(run.as_dict()))
+        return 0
+    labels = _labels(arguments.root)
+    print(f"{'run':<18} {'state':<11} {'took':>8} {'pictures':>8} {'BLEU-4':>7} {'CIDEr':>7} {'bits':>6}  pushed")
+    for run in found:
+        scores = [_number(run.metrics.get(name), width) for name, width in _COLUMNS]
+        pushed = " ".join([str(run.version), *labels.get(run.version, [])]) if run.version else ""
+        told = pushed if run.state in ("pushed", "part", "blessed") else run.why.partition("\n")[0]
+        pictures = "" if run.pictures is None else f"{run.pictures:,}"
+        row = f"{run.run_id:<18} {run.state:<11} {_duration(run.seconds):>8} {pictures:>8} {' '.join(scores)}  {told}"
+        print(row.rstrip())
+    return 0
+
+
+_COLUMNS = (("bleu4", 7), ("cider", 7), ("bits_a_character", 6))
+
+
+def _labels(root: str) -> dict[int, list[str]]:
+    from memefly.serving import promotion
+
+    found: dict[int, list[str]] = {}
+    for label, version in sorted(promotion.labels(root).items()):
+        found.setdefault(version, []).append(label)
+    return found
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{'' if value is None else format(value, '.3f'):>{width}}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02}" if hours else f"{minutes} min" if minutes >= 10 else f"{minutes}:{rest:02} min"
+
+
+def add_diff(command: Command) -> None:
+    diff = command(
+        "diff",
+        _diff,
+        "say how two runs differ, and why a node of the second ran",
+        "  memefly diff 20261126-093000 latest --root root\n  memefly diff 20261126 20261127-1 --root root --json",
+    )
+    diff.add_argument("before", metavar="RUN", help="its id, the beginning of it, or latest")
+    diff.add_argument("after", metavar="RUN")
+    add_root(diff)
+    diff.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from memefly.operations import diff, runs
+
+    before, after = (runs.find(arguments.root, name) for name in (arguments.before, arguments.after))
+    found = diff.compare(arguments.root, before, after)
+    print(textfile.to_json(found.as_dict(), indent=2) if arguments.json else "\n".join(diff.describe(found)))
+    return 0
+
+
+def add_history(command: Command) -> None:
+    history = command(
+        "history",
+        _history,
+        "say which model was live when, by whom and why",
+        "  memefly history --root root\n  memefly history --root root --json",
+    )
+    add_root(history)
+    history.add_argument("--json", action="store_true", help="one JSON object an event")
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from memefly.operations import history
+
+    events = history.read(arguments.root)
+    for event in events:
+        if arguments.json:
+            print(textfile.to_json(event.as_dict()))
+            continue
+        when = event.when[:19].replace("T", " ") + " UTC"
+        if event.what == "pushed":
+            print(f"{when}  {event.version} pushed by run {event.who}")
+        else:
+            came = "" if event.before is None else f", from {event.before}"
+            back = "back to" if event.what == "rollback" else "on"
+            why = f": {event.why}" if event.why else ""
+            print(f"{when}  {event.label} {back} {event.version}{came}, by {event.who}{why}")
+    if not arguments.json:
+        now = ", ".join(f"{label} {version}" for label, version in sorted(_now(arguments.root).items()))
+        print(
+            f"now: {now}" if now else "now: no label is on a version" + ("" if events else "; nothing was pushed yet")
+        )
+    return 0
+
+
+def _now(root: str) -> dict[str, int]:
+    from memefly.serving import promotion
+
+    return promotion.labels(root)
