@@ -46,6 +46,7 @@ LIBRARY = [
     "jinja2>=3.1",
     "regex>=2023.12",
     "tqdm>=4.66",
+    "packaging>=23",  # reads the lock, for `memefly doctor`
     *("phonenumbers>=8.13", "confusable-homoglyphs>=3.3"),  # of safety
     # Of memes: from right to left, where a line may end, letters' shapes.
     *("python-bidi>=0.6", "unicode-segmentation-rs>=1", "uharfbuzz>=0.56"),

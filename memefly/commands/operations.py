@@ -1,17 +1,19 @@
-"""Commands about what runs left in a ROOT: `runs` lists them, `diff` compares two, `history` says what was live."""
+"""Commands about what runs left in a ROOT: `runs` lists them, `diff` compares two, `history` says what was live; and
+`doctor`, about the machine."""
 
 from __future__ import annotations
 
 import argparse
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_root, positive
+from memefly.commands.parser import Command, add_root, positive, server
 
 
 def add(command: Command) -> None:
     add_runs(command)
     add_diff(command)
     add_history(command)
+    add_doctor(command)
 
 
 def add_runs(command: Command) -> None:
@@ -131,3 +133,29 @@ def _now(root: str) -> dict[str, int]:
     from memefly.serving import promotion
 
     return promotion.labels(root)
+
+
+def add_doctor(command: Command) -> None:
+    doctor = command(
+        "doctor",
+        _doctor,
+        "say what of this machine and installation is wrong, and what to do",
+        "  memefly doctor\n  memefly doctor --root root --tf-serving localhost:8500",
+    )
+    doctor.add_argument("--root", metavar="DIR", help="of the pipeline, whose disk is looked at")
+    doctor.add_argument("--tf-serving", type=server, metavar="URL", help="HOST:PORT of gRPC, or http://HOST:PORT")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a finding")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from memefly.operations import doctor
+
+    found = doctor.examine(arguments.root, arguments.tf_serving)
+    for one in found:
+        if arguments.json:
+            print(textfile.to_json(one.as_dict()))
+            continue
+        print(f"{one.state:<6} {one.about:<10} {one.told}")
+        if one.advice:
+            print(f"{'':<17} -> {one.advice}")
+    return int(any(one.state == doctor.WRONG for one in found))

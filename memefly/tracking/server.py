@@ -159,8 +159,7 @@ def _ask() -> None:
     verify = not settings.insecure_disable_ssl
     advice = "or set WANDB_MODE=offline"
     if not settings.identity_token_file:
-        said = _query(server, verify, key, _VIEWER)
-        if not (said.get("data") or {}).get("viewer"):
+        if not knows(server, key, verify):
             what = "WANDB_API_KEY: W&B at {} does not know this key" if key else "W&B at {} wants a key"
             raise UsageError(f"{what.format(server)}; take the one of {server}/authorize, {advice}")
         if entity:
@@ -170,6 +169,11 @@ def _ask() -> None:
                     f"WANDB_ENTITY: W&B at {server} knows no entity {entity!r} to which this key belongs; name a user "
                     f"or a team of it, or leave WANDB_ENTITY out, {advice}"
                 )
+
+
+def knows(server: str, key: str | None, verify: bool = True) -> bool:
+    """Whether W&B at an URL takes a key; None: netrc's. Raises `OutOfReach`."""
+    return bool((_query(server, verify, key, _VIEWER).get("data") or {}).get("viewer"))
 
 
 def _query(server: str, verify: bool, key: str | None, query: str, **variables: str) -> dict[str, Any]:
