@@ -1,5 +1,5 @@
-"""Commands about what runs left in a ROOT: `runs` lists them, `diff` compares two, `history` says what was live; and
-`doctor`, about the machine."""
+"""Commands about what runs left in a ROOT: `runs` lists them, `diff` compares two, `history` says what was live,
+`lineage` where a model comes from; and `doctor`, about the machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def add(command: Command) -> None:
     add_runs(command)
     add_diff(command)
     add_history(command)
+    add_lineage(command)
     add_doctor(command)
 
 
@@ -159,3 +160,30 @@ def _doctor(arguments: argparse.Namespace) -> int:
         if one.advice:
             print(f"{'':<17} -> {one.advice}")
     return int(any(one.state == doctor.WRONG for one in found))
+
+
+def add_lineage(command: Command) -> None:
+    lineage = command(
+        "lineage",
+        _lineage,
+        "say where a pushed model comes from, and what judged it",
+        "  memefly lineage latest --root root\n"
+        "  memefly lineage stable --root root --json\n"
+        "  memefly lineage 1700000000 --root root --mermaid > lineage.mmd",
+    )
+    lineage.add_argument("version", metavar="MODEL", help="a folder of ROOT/serving/captioner, a label, or latest")
+    add_root(lineage)
+    form = lineage.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as one JSON object")
+    form.add_argument("--mermaid", action="store_true", help="a drawing, in Mermaid's language")
+
+
+def _lineage(arguments: argparse.Namespace) -> int:
+    from memefly.operations import lineage
+
+    found = lineage.read(arguments.root, arguments.version)
+    if arguments.json:
+        print(textfile.to_json(found.as_dict(), indent=2))
+    else:
+        print(lineage.mermaid(found) if arguments.mermaid else "\n".join(lineage.describe(found)))
+    return 0

@@ -15,7 +15,7 @@ import whole_run
 from wandb_server import WandbServer
 
 from memefly.datasets.splits import SPLITS, Splitting
-from memefly.operations import diff, runs
+from memefly.operations import diff, lineage, runs
 
 HOME = Path(__file__).parents[2]
 NODES = [
@@ -97,6 +97,15 @@ def test_one_command_makes_a_gated_model(whole, finished, memes):
     assert said["data"]["statistics"]["train"]["captions_per_picture"] == [5, 5.0, 5]
     assert 'src="http' not in report and 'href="http' not in report
     assert list((root / "wandb").rglob("*.wandb")), "W&B tracked it offline"
+    from_where = lineage.read(root, "latest")
+    assert (from_where.run, from_where.version, from_where.digest) == (
+        said["run_id"], int(Path(said["pushed"]).name), manifest["digest"],
+    )  # fmt: skip
+    assert from_where.data["images"] == 60 and len(from_where.data["digest"]) == 64
+    assert from_where.baseline is None and from_where.gate == said["decisions"]
+    assert from_where.configuration == said["configuration"] and from_where.configuration["training"]["epochs"] == 4
+    assert {node.made_in for name, node in from_where.nodes.items() if name != "LiveModel"} == {said["run_id"]}
+    assert "  Transform --> Trainer" in lineage.mermaid(from_where).splitlines()
     tables = {path.name.partition("_")[0] for path in (root / "wandb").rglob("table/eval/*.table.json")}
     assert tables == {"metrics", "gate", "slices", "pictures", "projection"}
     assert not (root / "checkpoints").exists()
@@ -138,7 +147,7 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     found = diff.compare(root, first, second)
     changed = {change.name: (change.before, change.after) for change in found.configuration}
     assert changed == {"training.max_steps": ("null", "1"), "gate.floors.bleu4": ("0.0", "0.9")}
-    assert found.data == [] and found.code == []
+    assert found.data == [] and {change.name for change in found.code} <= {"commit"}, "nothing but what is edited here"
     why = "the cache had it: a run before was given the same"
     assert (found.nodes["Transform"].after, found.nodes["Transform"].why) == ("cached", why)
     assert (found.nodes["Trainer"].after, found.nodes["Trainer"].why) == (
@@ -177,6 +186,7 @@ def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     """Trained, exported, gated against another kind of network, pushed; and the pushed model captions a picture. One of
     them as an ensemble, with an encoder of its own, tuned in a last stage."""
     root = finished
+    before, first = versions(root), json.loads(min((root / "runs").glob("2*/summary.json")).read_text())["run_id"]
     kind = "merge" if tuned else "transformer"
     tuning = ["--set", "training.fine_tuning.epochs=1", "--set", "training.fine_tuning.behind=conv2d_1"]
     tuning += ["--set", "network.members=2"]
@@ -189,6 +199,11 @@ def test_every_network_goes_all_the_way(finished, run, memes, tuned):
     assert manifest["config"]["network"]["kind"] == kind
     assert manifest["metrics"]["val"]["stage"] == ("fine_tuning" if tuned else "cross_entropy")
     assert (manifest["encoder"]["digest"] != said["encoder"]["digest"]) == tuned
+    from_where = lineage.read(root, "latest")
+    assert str(from_where.baseline) == before[-1] and from_where.nodes["Transform"].made_in == first
+    assert {"  CaptionExampleGen --> ImageFeatures", "  Trainer --> Evaluator"} < {
+        *lineage.mermaid(from_where).splitlines()
+    }
     picture = next((memes / "images").iterdir())
     command = [sys.executable, "-m", "pipeline.command", "caption", "--model", said["pushed"], "--beam", "4"]
     captioned = subprocess.run([*command, str(picture)], capture_output=True, text=True, cwd=HOME)
