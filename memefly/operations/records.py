@@ -59,7 +59,8 @@ class _Reader:
 
     def nodes(self, run_id: str) -> dict[str, Node]:
         run = self._store.get_context_by_type_and_name("pipeline_run", run_id)
-        executions = {self._context(one.id, "node"): one for one in self._of_run(run)}
+        named = [(self._context(one.id, "node"), one) for one in self._of_run(run)]
+        executions = {name: one for name, one in named if name}
         events = self._events([one.id for one in executions.values()])
         uris = {one.id: one.uri for one in self._artifacts(list({e.artifact_id for e in events}))}
         makers = self._makers(list(uris))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,12 @@ def memefly(memes, small_encoder):
 
 
 @pytest.fixture(scope="module")
-def swept(memefly, tmp_path_factory):
-    """A root that was swept once, and what the sweep said."""
-    root = tmp_path_factory.mktemp("root")
+def swept(memefly, whole, tmp_path_factory):
+    """A root that was swept once, and what the sweep said. What comes before the Trainer is there from a run; its model
+    was never pushed."""
+    root = whole.copy(tmp_path_factory.mktemp("swept") / "root")
+    for name in ("serving", "wandb"):
+        shutil.rmtree(root / name)
     (root / "space.yaml").write_text(SPACE)
     done = memefly("sweep", root, "--config", "tiny", "--space", str(root / "space.yaml"), "--name", "rates")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -62,7 +66,11 @@ def test_each_trial_is_a_run_of_the_trainer(swept):
     for trial in (first, second):
         of = states(root, trial["run_id"])
         assert of.pop("Trainer") == "ran" and set(of.values()) == {"skipped"}
-    assert len(list((root / "runs").glob("2*"))) == 3, "the nodes before the Trainer, and the two trials"
+    made = sorted(path.name for path in (root / "runs").glob("2*"))
+    assert len(made) == 4, "the run before, the nodes before the Trainer, and the two trials"
+    before = states(root, made[1])
+    assert (before.pop("ImportSchemaGen"), before.pop("Transform")) == ("cached", "cached")
+    assert set(before.values()) == {"cached", "skipped"}
     assert not (root / "serving").exists() and not (root / "checkpoints").exists()
     assert len(list((root / "wandb").rglob("*.wandb"))) == 2, "W&B tracked each offline"
 
