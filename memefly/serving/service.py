@@ -164,6 +164,7 @@ class _Service:
         """What the model says of a picture. One that it does not read as it should is written anew: it `tells`, or
         TensorFlow is asked first where it is at hand."""
         picture = await self.plain(request, data, ask_graph=not tells)
+        request.scope["state"]["place"].asked += 1
         try:
             with _stage(request, "model"):
                 return await anyio.to_thread.run_sync(ask, picture.data, limiter=self.asking)
@@ -211,6 +212,7 @@ class _Service:
             return found
 
         with self.captioning.place(len(grounds)) as place:
+            request.scope["state"]["place"] = place
             # All of them end before the answer: none is left behind that nobody counts.
             ended = await asyncio.gather(*map(safely, grounds), return_exceptions=True)
             place.answered = sum(not isinstance(one, (BaseException, answers.Failed)) for one in ended)

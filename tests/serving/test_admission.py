@@ -24,6 +24,7 @@ def clock(monkeypatch):
 
 def answer(one: Admission, clock, seconds: float, count: int = 1) -> None:
     with one.place(count) as place:
+        place.asked = count
         clock.now += seconds
         place.answered = count
 
@@ -96,3 +97,26 @@ def test_without_patience_only_the_number_counts(clock):
         one.check()
         with pytest.raises(BusyError, match="2 pictures are waiting already; try again"):
             one.check(2)
+
+
+def test_who_takes_long_to_be_read_keeps_nobody_out(clock):
+    """A bomb, on a machine that is slower than it was a moment ago."""
+    one = Admission(most=3, patience=2.0)
+    answer(one, clock, 0.1)
+    with contextlib.ExitStack() as together:
+        places = [together.enter_context(one.place(1)) for _ in range(3)]
+        clock.now += 3.0
+        for place in places:
+            place.asked = place.answered = 1
+    with one.place(1) as bomb:
+        with pytest.raises(BusyError):
+            one.check()  # it may be a picture as any other
+        clock.now += 0.06
+        one.check()
+        bomb.asked = 1
+        with pytest.raises(BusyError):
+            one.check()
+    with one.place(3):
+        clock.now += 10
+        with pytest.raises(BusyError, match="3 pictures"):
+            one.check()  # for they have places all the same
