@@ -54,8 +54,8 @@ class Admission:
 
     @property
     def wait(self) -> float:
-        """Seconds for which a newcomer would wait for the model. Who just came will soon ask it too."""
-        just = time.monotonic() - SHORT
+        """Seconds for which a newcomer would wait for the model. Who just came, and is still read, will soon ask it."""
+        just = time.monotonic() - max(SHORT, self._alone or 0.0)
         return (self._each or 0.0) * sum(one.pictures if one.came > just else one.asked for one in self._places)
 
     def check(self, count: int = 1) -> None:

@@ -111,7 +111,7 @@ def test_who_takes_long_to_be_read_keeps_nobody_out(clock):
     with one.place(1) as bomb:
         with pytest.raises(BusyError):
             one.check()  # it may be a picture as any other
-        clock.now += 0.06
+        clock.now += 0.11  # longer than a whole picture takes
         one.check()
         bomb.asked = 1
         with pytest.raises(BusyError):
