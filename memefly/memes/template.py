@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from PIL import Image, ImageColor
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from memefly import text, textfile
 from memefly.datasets import records
@@ -48,7 +48,9 @@ def _colour(value: str) -> str:
     return value
 
 
-Colour = Annotated[str, AfterValidator(_colour)]
+# As a document says it; Pillow reads more: capitals, rgb(255, 204, 0), hsl().
+_COLOURS = rf"^(none|{'|'.join(sorted(ImageColor.colormap))}|#([0-9a-fA-F]{{3,4}}|[0-9a-fA-F]{{6}}|[0-9a-fA-F]{{8}}))$"
+Colour = Annotated[str, AfterValidator(_colour), WithJsonSchema({"type": "string", "pattern": _COLOURS})]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -1,10 +1,12 @@
 import json
+import re
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from memefly.errors import DataError
-from memefly.memes.template import BOXES, Box, Templates, boxes_of_page, key_of
+from memefly.memes.template import BOXES, Box, Style, Templates, boxes_of_page, key_of
 
 pytestmark = pytest.mark.once
 
@@ -103,3 +105,14 @@ def test_boxes_for_a_higher_picture_than_this_one(tmp_path):
 
 def test_keys():
     assert key_of("One Does NOT  simply!") == "one-does-not-simply" and key_of("日本") == "template"
+
+
+def test_colours_are_documented():
+    """Whatever the document lets through is taken, and it lets through what people write."""
+    told = Style.model_json_schema()["properties"]["colour"]
+    for colour in ("white", "none", "rebeccapurple", "#fc0", "#ffcc00", "#ffcc0080"):
+        assert re.fullmatch(told["pattern"], colour) and Style(colour=colour).colour == colour
+    for colour in ("whiteish", "#ffcc0", "ffcc00", "", "V§"):
+        assert not re.fullmatch(told["pattern"], colour)
+        with pytest.raises(ValidationError):
+            Style(colour=colour)
