@@ -128,6 +128,7 @@ def _metrics(
     intervals: dict[str, Difference] = {}
     said = [_captions(Path(root), nodes.get("Evaluator")) for nodes in (ours, theirs)]
     same = [name for name in said[0] if name in said[1] and said[0][name][0] == said[1][name][0]]
+    same.sort(key=lambda name: said[0][name][0])  # as the gate has them, whose draws these are then
     if len(same) > 1 and len(same) == len(said[0]) == len(said[1]):
         references = [said[0][name][0] for name in same]
         corpora = [Corpus.of(references, [one[name][1] for name in same]) for one in (said[1], said[0])]

@@ -158,8 +158,10 @@ def test_a_model_that_has_not_earned_it_is_not_pushed(finished, run):
     # The first run's model was live: the gate compared the same captions, by the same draws.
     for metric, change in said["changes"].items():
         score = found.metrics[metric]
-        told = (score.difference, score.interval.low, score.interval.high)
-        assert told == pytest.approx((change["value"], change["low"], change["high"]), abs=1e-9), metric
+        assert score.difference == pytest.approx(change["value"], abs=1e-9), metric
+        # Of references that are as near, chrF may take another one.
+        ends = pytest.approx((change["low"], change["high"]), abs=1e-3 if metric == "chrf" else 1e-9)
+        assert (score.interval.low, score.interval.high) == ends, metric
     assert "Not blessed; nothing was pushed" in (root / "runs" / "latest" / "report.html").read_text()
 
 
