@@ -108,6 +108,7 @@ def add_history(command: Command) -> None:
 
 def _history(arguments: argparse.Namespace) -> int:
     from memefly.operations import history
+    from memefly.serving import promotion
 
     events = history.read(arguments.root)
     for event in events:
@@ -123,17 +124,11 @@ def _history(arguments: argparse.Namespace) -> int:
             why = f": {event.why}" if event.why else ""
             print(f"{when}  {event.label} {back} {event.version}{came}, by {event.who}{why}")
     if not arguments.json:
-        now = ", ".join(f"{label} {version}" for label, version in sorted(_now(arguments.root).items()))
+        now = ", ".join(f"{label} {version}" for label, version in sorted(promotion.labels(arguments.root).items()))
         print(
             f"now: {now}" if now else "now: no label is on a version" + ("" if events else "; nothing was pushed yet")
         )
     return 0
-
-
-def _now(root: str) -> dict[str, int]:
-    from memefly.serving import promotion
-
-    return promotion.labels(root)
 
 
 def add_doctor(command: Command) -> None:

@@ -99,16 +99,17 @@ def _data(run: Run, nodes: Mapping[str, Node]) -> dict[str, str]:
     steps = said.get("cleaning", [])
     cleaning = {f"{row['step']}.{what}": row[what] for row in steps for what in ("changed", "dropped") if row[what]}
     told = flat({**counts, "splits": said.get("splits", {}), "cleaning": cleaning})
-    return {"digest": nodes["CaptionExampleGen"].properties.get("fingerprint", "")} | told if told else {}
+    generator = nodes.get("CaptionExampleGen")  # gone where ML Metadata began afresh since
+    return {"digest": generator.properties.get("fingerprint", "") if generator else "unknown"} | told if told else {}
 
 
 def _changes_of_data(before: Run, after: Run, *nodes: Mapping[str, Node]) -> list[Change]:
     """None where both had the same Examples: of a run that went on from another's, nothing is counted again."""
     examples = [one["CaptionExampleGen"].outputs if "CaptionExampleGen" in one else None for one in nodes]
-    if examples[0] == examples[1]:
+    if examples[0] and examples[0] == examples[1]:
         return []
     told = _data(before, nodes[0]), _data(after, nodes[1])
-    if all(told):
+    if all(told) or not any(examples):
         return _changes(*told)
     places = [", ".join((one or {}).get("examples", ())) for one in examples]
     return [Change("examples", places[0], places[1])]
@@ -151,7 +152,7 @@ def _captions(root: Path, evaluator: Node | None) -> dict[str, tuple[list[list[s
     for uri in evaluator.outputs.get("evaluation", ()) if evaluator else ():
         folder = root / uri.removeprefix("root://")
         for path in sorted(folder.glob("captions-*.jsonl")):
-            for line in textfile.read(path).splitlines():
+            for line in filter(str.strip, textfile.lines(textfile.read(path))):
                 one = json.loads(line)
                 found[one["image_id"]] = ([text.split() for text in one["references"]], one["caption"].split())
     return found

@@ -44,19 +44,19 @@ class Found:
 
 def examine(root: str | Path | None = None, tf_serving: str | None = None) -> list[Found]:
     """Of what is asked, in that order; what hangs is given up after seconds, and told. Raises nothing."""
-    checks: list[Callable[[], Iterator[Found]]] = [
-        python, packages, processor, memory, lambda: disk(root), runner, wandb, lambda: serving(tf_serving),
-    ]  # fmt: skip
+    checks: dict[str, Callable[[], Iterator[Found]]] = {
+        "python": python, "packages": packages, "processor": processor, "memory": memory, "disk": lambda: disk(root),
+        "beam": runner, "wandb": wandb, "serving": lambda: serving(tf_serving),
+    }  # fmt: skip
     with ThreadPoolExecutor(len(checks)) as pool:
-        return [found for several in pool.map(_safely, checks) for found in several]
+        return [found for several in pool.map(_safely, checks, checks.values()) for found in several]
 
 
-def _safely(check: Callable[[], Iterator[Found]]) -> list[Found]:
+def _safely(about: str, check: Callable[[], Iterator[Found]]) -> list[Found]:
     try:
         return list(check())
     except Exception as error:  # of a machine that nobody foresaw: the other answers are worth having
-        name = getattr(check, "__name__", "check").strip("<>")
-        return [Found(name, NOTE, f"could not be looked at: {type(error).__name__}: {error}")]
+        return [Found(about, NOTE, f"could not be looked at: {type(error).__name__}: {error}")]
 
 
 def lane() -> str | None:
@@ -122,7 +122,7 @@ def processor() -> Iterator[Found]:
     if "avx" not in flags:
         yield Found("processor", WRONG, f"{name}: no AVX", "TensorFlow's wheels end with SIGILL here: another machine")
         return
-    has = [told for flag, told in _FEATURES.items() if flag in flags]
+    has = dict.fromkeys(told for flag, told in _FEATURES.items() if flag in flags)
     half = (
         "computes in bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else "emulates bfloat16, slowly: float32 serves"
     )

@@ -63,8 +63,8 @@ def read(root: str | Path, version: str) -> Lineage:
     nodes = records.read(root, run.run_id) if run else {}
     data, summary = _data(found, nodes), run.summary if run else {}
     return Lineage(
-        version=number, digest=manifest["digest"], run=run.run_id if run else "", commit=manifest.get("git", ""),
-        versions=manifest.get("versions", {}),
+        version=number, digest=manifest.get("digest", ""), run=run.run_id if run else "",
+        commit=manifest.get("git", ""), versions=manifest.get("versions", {}),
         configuration=summary.get("configuration") or manifest.get("config", {}), data=data,
         encoder=manifest.get("encoder", {}), vocabulary=manifest.get("vocabulary", {}),
         metrics=manifest.get("metrics", {}).get("eval", {}), baseline=_baseline(found, nodes),

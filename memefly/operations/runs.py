@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,5 @@ def _at_work(folder: Path) -> bool:
         except PermissionError:  # somebody else's
             return True
         return True
-    import time
-
     log = folder / "run.log"
     return log.exists() and time.time() - log.stat().st_mtime < 3600
