@@ -8,7 +8,9 @@ A YAML file holds the same sections, and only what differs from the defaults. It
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -50,6 +52,8 @@ else:
     Score = Literal[SCORES]
     Floored = Literal[tuple(score for score in SCORES if score not in LOWER_IS_BETTER)]
     Slice = Literal[SLICES]
+# Of Beam's arguments: those whose value is for the engine alone.
+SECRET = re.compile(r"(?is)^(--[^=]*(?:key|secret|password|passwd|token|credential)[^=]*=).+")
 DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
 
@@ -227,6 +231,15 @@ class PipelineConfig(_Section):
                 f"{self.text.max_length} is trained on; lower the one or raise the other"
             )
         return self
+
+    def told(self) -> dict[str, Any]:
+        """As JSON for what others may read, such as a run's summary: of the words that are blocked their digest, which
+        tells whether they changed, and of what engines are given as a key, a secret, a password or a token nothing."""
+        told = self.model_dump(mode="json", by_alias=True)
+        if words := told["safety"]["block"]:
+            told["safety"]["block"] = hashlib.sha256("\n".join(words).encode()).hexdigest()
+        told["beam"] = [SECRET.sub(r"\1(not told)", argument) for argument in told["beam"]]
+        return told
 
 
 def presets() -> list[str]:

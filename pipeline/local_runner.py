@@ -61,7 +61,7 @@ def run(
         run_id=_run_id(home, started),
         started=started.isoformat(timespec="seconds"),
         encoder={"name": encoders.name(config.encoder), "digest": encoders.digest(config.encoder)},
-        configuration=config.model_dump(mode="json"),
+        configuration=config.told(),
         versions=provenance.versions(),
         git=provenance.git_commit(),
     )

@@ -119,6 +119,7 @@ def test_a_model_against_itself_differs_in_nothing(result):
     assert all((d.value, d.low, d.high) == (0, 0, 0) for d in evaluation.compare(result, result).values())
 
 
+@pytest.mark.once
 def test_the_command(exported, memes, examples, result, capsys):
     command = ["evaluate", "--model", str(exported), "--data", str(memes)]
     assert cli.main(command) == 0

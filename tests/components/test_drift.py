@@ -2,12 +2,15 @@
 
 import io
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from memefly.errors import AnomalyError
+from memefly.operations import runs
 
 COLD = "a small dog sleeps on the warm mat {}"
 HOT = "seventeen enormous purple rockets were flying quickly over some of those mountains near cities number {}"
@@ -53,12 +56,16 @@ def test_train_and_eval_that_are_alike_and_that_are_not(tmp_path, run_to):
 
 
 @pytest.mark.once
-def test_drift_from_the_last_blessed_model(tmp_path, run_to):
-    first = run_to(data(tmp_path / "first", COLD, COLD), "Tracking")
-    assert first.pushed and {against for _, against in told(first)} == {"eval"}
+def test_drift_from_the_last_blessed_model(memes, whole, tmp_path, run_in):
+    root = whole.copy(tmp_path / "root")
+    assert {row["against"] for row in runs.find(root, "latest").summary["data"]["drift"]} == {"eval"}
     last = "the last blessed model's data"
-    same = run_to(tmp_path / "first", "StrictExampleValidator")
+    same = run_in(root, memes, "StrictExampleValidator")
     assert {against for _, against in told(same)} == {"eval"}, "of the same data there is nothing to ask"
-    changed = run_to(data(tmp_path / "changed", HOT, HOT), "StrictExampleValidator")
+    other = Path(shutil.copytree(memes, tmp_path / "other"))  # the same pictures, of which other things are said
+    lines = [json.loads(line) for line in (other / "captions.jsonl").read_text().splitlines()]
+    said = [line | {"captions": [HOT.format(i % 7), f"{HOT.format(i % 7)} now"]} for i, line in enumerate(lines)]
+    (other / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    changed = run_in(root, other, "StrictExampleValidator")
     assert told(changed)["words", last] and told(changed)["caption_words", last]
     assert not told(changed)["words", "eval"] and not told(changed)["group", last]

@@ -22,6 +22,7 @@ def better(world):
     return world.judge(world.honest(0.1), live=world.honest(0.4, seed=2))
 
 
+@pytest.mark.once
 def test_a_better_model_passes(better):
     folder, blessing = better
     assert blessing.get_int_custom_property("blessed") == 1
@@ -122,6 +123,7 @@ def test_a_rule_on_slices_that_are_not_there_blocks_and_says_so(tmp_path):
     )
 
 
+@pytest.mark.once
 def test_a_rule_about_a_live_model_waits_for_one(tmp_path):
     """Also where there are no groups: without a live model it is not asked."""
     world = World(tmp_path, pictures=20, training=20, grouped=False)

@@ -35,6 +35,7 @@ def test_a_picture_of_several_splits_is_encoded_once(tmp_path, data, run_to, mon
     assert not list((tmp_path / "root" / "artifacts" / "ImageFeatures").rglob("in-several*"))
 
 
+@pytest.mark.once
 def test_each_picture_once_ever(tmp_path, data, run_to, small_encoder):
     assert run_to(data, "ImageFeatures").features == {"computed": 60, "reused": 0}
     assert run_to(data, "ImageFeatures").features == {"computed": 0, "reused": 60}  # from TFX's cache

@@ -23,6 +23,7 @@ def test_a_model_file(small_encoder):
     np.testing.assert_array_equal(features[:1], encoder.encode(pictures[:1]).numpy())
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_saved_model_is_the_same_encoder(small_encoder, tmp_path):
     import tensorflow as tf

@@ -38,6 +38,7 @@ def test_serving_equals_training(captioner, exported, pictures, small_encoder):
     np.testing.assert_allclose([[c.score for c in row] for row in served], decoded.scores, rtol=1e-3)
 
 
+@pytest.mark.once
 def test_n_grams_go_with_the_model(captioner, small_encoder, pictures, tmp_path):
     """They have their say in what is exported, and whoever loads its parts has them."""
     with_them = exported_model.make(tmp_path, small_encoder, ngram=3)
@@ -105,6 +106,7 @@ def test_the_gate_is_given_as_many_captions_as_it_judges(small_encoder, pictures
     assert len(set(found["drawn"].numpy()[0])) > 1
 
 
+@pytest.mark.once
 def test_knobs_through_the_signature(captioner, exported, pictures):
     loaded = tf.saved_model.load(str(exported)).signatures["decode"]
     batch = tf.constant(pictures[:4])
@@ -300,6 +302,7 @@ def test_what_is_no_model(tmp_path, exported):
         loading.load(tmp_path)
 
 
+@pytest.mark.once
 def test_the_command_line_captions(exported, memes, tmp_path, capsys):
     from PIL import Image
 

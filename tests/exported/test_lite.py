@@ -52,7 +52,12 @@ def test_the_search_is_that_of_the_model(model, small, pictures):
 
 @pytest.mark.parametrize(
     ("kinds", "ngram"),
-    [(["attention"] * 2, 0), (["attention"] * 2, 3), (["transformer"] * 2, 0), (["attention", "transformer"], 0)],
+    [
+        pytest.param(["attention"] * 2, 0, marks=pytest.mark.once),
+        pytest.param(["attention"] * 2, 3, marks=pytest.mark.once),
+        pytest.param(["transformer"] * 2, 0, marks=pytest.mark.once),
+        (["attention", "transformer"], 0),
+    ],
 )
 def test_an_ensemble_is_searched_as_in_the_graph(kinds, ngram):
     """Weights of matrices so small stay float32: the same captions, the same scores."""

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from memefly.errors import ConfigError
@@ -134,3 +136,15 @@ def test_messages_are_ours_and_of_one_line(tmp_path):
         with pytest.raises(ConfigError) as raised:
             config.load("tiny", [override])
         assert "Value error" not in str(raised.value), str(raised.value)
+
+
+def test_what_is_told_of_it_gives_nothing_away():
+    """Neither what is blocked nor what opens a store; that either changed can be seen."""
+    given = ["--runner=FlinkRunner", "--s3_secret_access_key=hush", "--parallelism=4"]
+    overrides = ["safety.block=[zorg, rival brand]", f"beam={given}"]
+    told = config.load("tiny", overrides).told()
+    assert "zorg" not in json.dumps(told) and "hush" not in json.dumps(told)
+    assert told["beam"] == ["--runner=FlinkRunner", "--s3_secret_access_key=(not told)", "--parallelism=4"]
+    assert told == config.load("tiny", overrides).told()
+    assert told["safety"]["block"] != config.load("tiny", ["safety.block=[zork]"]).told()["safety"]["block"]
+    assert config.load("tiny").told()["safety"]["block"] == [] and told["network"]["units"] == 64

@@ -21,6 +21,7 @@ def other(small_encoder, tmp_path_factory):
     return exported_model.write(captioner, tmp_path_factory.mktemp("export") / "other")
 
 
+@pytest.mark.once
 def test_a_newer_version_takes_over_and_nobody_is_turned_away(exported, other, pictures, tmp_path, caplog):
     shutil.copytree(exported, tmp_path / "100")
     says = {

@@ -57,6 +57,7 @@ def same(one: dict, other: dict) -> None:
     assert len(set(np.round(one["losses"], 3))) == 3, "losses that never change would agree too"
 
 
+@pytest.mark.once
 def test_two_devices(examples, alone, tmp_path):
     same(answer(start("mirrored", 8, tmp_path, examples)), alone)
 

@@ -35,6 +35,7 @@ def trained(examples, tmp_path_factory):
     return result, events
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_learns_what_pictures_show(trained):
     result, events = trained
@@ -188,7 +189,7 @@ def test_written_captions_teach_beside_the_reward(examples, tmp_path):
 @pytest.mark.parametrize(
     "kind",
     [
-        {"kind": "par_inject"},
+        pytest.param({"kind": "par_inject"}, marks=pytest.mark.once),
         pytest.param({"kind": "merge"}, marks=pytest.mark.once),
         {"kind": "transformer", "heads": 2},
         pytest.param({"attention": "dot", "heads": 2}, marks=pytest.mark.once),
@@ -288,6 +289,7 @@ def drawn(tmp_path_factory, small_encoder):
     return Examples(train_files, val_files, shape, T), lambda: encoders.load(config)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_fine_tuning_trains_the_top_alone_and_its_model_says_so(drawn, tmp_path):
     examples, load = drawn
