@@ -37,12 +37,12 @@ from memefly import encoders
 from memefly.datasets import records
 from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
+from memefly.metadata_store import METADATA
 from memefly.provenance import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
 
 NAME = "memefly"
-METADATA = "metadata.sqlite"  # in a ROOT
 
 _TRAINER_CODE = (
     "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",

@@ -25,8 +25,8 @@ from components import inventory
 from components.places import Places, rewrite
 from memefly.errors import UsageError
 from memefly.exported import manifest
+from memefly.metadata_store import METADATA
 from pipeline import root_folder
-from pipeline.pipeline import METADATA
 from pipeline.root_folder import ARTIFACTS
 
 log = logging.getLogger("memefly.root")

@@ -25,7 +25,8 @@ MEMEFLY = (
     ("ngrams",),
     ("safety",),
     ("archives", "downloads"),
-    ("devices", "images", "text", "tracking", "provenance", "quiet", "textfile"),
+    ("devices", "images", "text", "tracking", "provenance", "quiet", "metadata_store"),
+    ("textfile",),
     ("decoding_config", "errors", "sandbox", "schemas", "spelling", "subwords", "temporary"),
 )
 

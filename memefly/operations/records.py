@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memefly import metadata_store
 from memefly.errors import UsageError
-
-METADATA = "metadata.sqlite"
+from memefly.metadata_store import METADATA
 
 
 @dataclass
@@ -38,18 +38,8 @@ def read(root: str | Path, run_id: str) -> dict[str, Node]:
     path = Path(root) / METADATA
     if not path.is_file():
         raise UsageError(f"no {path}: expected ROOT of `memefly run --root ROOT`")
-    try:
-        from ml_metadata import errors
-        from ml_metadata.metadata_store import metadata_store
-        from ml_metadata.proto import metadata_store_pb2 as protos
-    except ModuleNotFoundError:
-        raise UsageError("this reads ML Metadata, which is not installed: pip install 'memefly[pipeline]'") from None
-    config = protos.ConnectionConfig()
-    config.sqlite.filename_uri, config.sqlite.connection_mode = str(path), protos.SqliteMetadataSourceConfig.READONLY
-    try:
-        return _Reader(metadata_store.MetadataStore(config), protos).nodes(run_id)
-    except (errors.StatusError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be read as ML Metadata: {error}") from None
+    with metadata_store.opened(path, writes=False) as (store, protos):
+        return _Reader(store, protos).nodes(run_id)
 
 
 class _Reader:

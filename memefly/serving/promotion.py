@@ -13,6 +13,10 @@ be labelled.
 TensorFlow Serving refuses a configuration that moves a label in use to a version that it has not loaded: requests to
 that label would fail meanwhile. So such a move takes two: first the version is named beside the others, then, when it
 is loaded (`wait`), the label moves. The version that a label came from stays loaded: to roll back takes no loading.
+
+A move is one for all who have to know of it, or none: ML Metadata, what W&B is told, `models.config`, the history. What
+it will do stands in ROOT/serving/.promotion.json before it begins. Whoever moves a label next finds there what a kill
+cut off, and finishes it where all was decided, or takes it back where it was not.
 """
 
 from __future__ import annotations
@@ -25,12 +29,15 @@ import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from memefly.errors import PromotionError
+from memefly.errors import MemeflyError, PromotionError, first_line
 from memefly.exported.manifest import MANIFEST, damage, read_manifest, versions
+from memefly.serving.journal import Journal, replace
+from memefly.serving.moves import Move, parties
 
 log = logging.getLogger("memefly.promotion")
 
@@ -39,19 +46,6 @@ NAME = "captioner"
 BASE_PATH = f"/models/{NAME}"  # where the folder of versions is in TensorFlow Serving's container
 CONFIG, HISTORY = "models.config", "promotions.jsonl"
 SETTLE = 30.0  # seconds for a server to see the file (deploy/ polls every 10) and to load a version
-
-
-@dataclass(frozen=True)
-class Move:
-    """One line of the history; `before` and `version` are None where the label was, or is, on no version."""
-
-    when: str  # ISO 8601, UTC
-    who: str
-    why: str
-    action: str  # promote | rollback
-    label: str
-    before: int | None
-    version: int | None
 
 
 def labels(root: str | Path) -> dict[str, int]:
@@ -86,11 +80,15 @@ def promote(
     _known(label)
     serving = Path(root) / "serving"
     with _locked(serving):
+        settled = _settle(serving)
         version = _blessed(serving, version)
         before = _read(serving).version_labels.get(label)
         if before == version:
+            if settled and (settled.action, settled.label, settled.version) == ("promote", label, version):
+                return settled
             raise PromotionError(f"{label} is on version {version} already")
-        return _move(serving, Move(_now(), who or _user(), why, "promote", label, before, version), wait, base_path)
+        move = Move(_now(), who or _user(), why, "promote", label, before, version, uuid.uuid4().hex[:16])
+        return _move(serving, move, wait, base_path)
 
 
 def rollback(
@@ -105,13 +103,17 @@ def rollback(
     _known(label)
     serving = Path(root) / "serving"
     with _locked(serving):
+        settled = _settle(serving)
+        if settled and (settled.action, settled.label) == ("rollback", label):
+            return settled
         now = _read(serving).version_labels.get(label)
-        before = _before(root, label, now)
+        before = _before(history(root), label, now)
         if before is None:
             stands = f"has only been on version {now}" if now else "was never on a version"
             raise PromotionError(f"{label} {stands}; there is nothing to roll back to")
         version = _blessed(serving, before)
-        return _move(serving, Move(_now(), who or _user(), why, "rollback", label, now, version), wait)
+        move = Move(_now(), who or _user(), why, "rollback", label, now, version, uuid.uuid4().hex[:16])
+        return _move(serving, move, wait)
 
 
 def until_available(address: str, timeout: float = 120.0) -> Callable[[int], None]:
@@ -145,10 +147,10 @@ def until_available(address: str, timeout: float = 120.0) -> Callable[[int], Non
     return wait
 
 
-def _before(root: str | Path, label: str, now: int | None) -> int | None:
+def _before(moves: list[Move], label: str, now: int | None) -> int | None:
     """The version that `label` was on before it came to `now`, as the history tells it. A move that was written there
-    and then cut off, so that the label never got there, does not count."""
-    moves = [move for move in history(root) if move.label == label]
+    and then cut off (by an older memefly), so that the label never got there, does not count."""
+    moves = [move for move in moves if move.label == label]
     came_to = [*(move.before for move in moves[1:]), now]  # where the label was when the next move began
     stack: list[int | None] = [None]
     for move, reached in zip(moves, came_to):
@@ -200,25 +202,80 @@ def _passed_over(path: Path) -> bool:
 
 def _move(serving: Path, move: Move, wait: Callable[[int], None], base_path: str | None = None) -> Move:
     assert move.version is not None  # of a move that is yet to be made
-    config = _read(serving)
+    moves = [*history(serving.parent), move]  # read first: one that cannot be read ends it here
+    config, journal = _read(serving), Journal(serving)
     config.base_path = base_path or config.base_path
     versions = config.model_version_policy.specific.versions
+    journal.begin(move, _text(serving))
     if move.version not in versions and move.label in config.version_labels:
         versions.append(move.version)
         versions.sort()
-        _write(serving, config)
-        wait(move.version)
-    # History first: a move that is cut off between the two is told, does not count, and is done by repeating it.
-    with (serving / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(move)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            _write(serving, config)
+            wait(move.version)
+        except BaseException:
+            journal.close()  # the label stays; that the version is named is no move
+            raise
     config.version_labels[move.label] = move.version
-    kept = {*config.version_labels.values(), *(_before(serving.parent, k, v) for k, v in config.version_labels.items())}
+    kept = {*config.version_labels.values(), *(_before(moves, k, v) for k, v in config.version_labels.items())}
     del versions[:]
     versions.extend(sorted(v for v in kept - {None} if (serving / NAME / str(v)).is_dir()))
-    _write(serving, config)
+    journal.decide(_whole(config))
+    try:
+        _finish(serving, move, config)
+    except BaseException:
+        _take_back(serving, journal)
+        raise
+    journal.close()
     return move
+
+
+def _finish(serving: Path, move: Move, config) -> None:
+    """What is decided is done, by as many calls as it takes; what is done already is not done twice."""
+    for party in parties(serving.parent):
+        party.tell(move)
+    _write(serving, config)
+    moves = history(serving.parent)
+    if move.id not in {one.id for one in moves}:
+        lines = "".join(json.dumps(asdict(one)) + "\n" for one in (*moves, move))
+        replace(serving / HISTORY, lines)  # whole: a line that a full disk cut off would be none
+
+
+def _take_back(serving: Path, journal: Journal) -> None:
+    """Of a move that did not come to its end. Where not even that can be done, the next call does it."""
+    try:
+        journal.undo()
+        for party in parties(serving.parent):
+            party.take_back(journal.move)
+        moves = history(serving.parent)
+        if journal.move.id in {one.id for one in moves}:
+            kept = [one for one in moves if one.id != journal.move.id]
+            replace(serving / HISTORY, "".join(json.dumps(asdict(one)) + "\n" for one in kept))
+        if _text(serving) == journal.after:
+            _restore(serving, journal.before)
+    except (OSError, MemeflyError) as error:
+        log.warning(
+            "the move of %s to version %s is not taken back yet (%s); the next promote or rollback does it",
+            journal.move.label, journal.move.version, first_line(error),
+        )  # fmt: skip
+        return
+    journal.close()
+
+
+def _settle(serving: Path) -> Move | None:
+    """What a kill, or a full disk, cut off, is brought to its end: the move that is finished, None where none is."""
+    journal = Journal(serving)
+    if not journal.open():
+        return None
+    move = journal.move
+    if journal.stage == "decided":
+        _finish(serving, move, _parse(journal.after or "", serving / CONFIG))
+        journal.close()
+        log.warning("a move that was cut off is finished: %s to version %s", move.label, move.version)
+        return move
+    _take_back(serving, journal)
+    log.warning("a move that was cut off is taken back: %s to version %s", move.label, move.version)
+    return None
 
 
 def _user() -> str:
@@ -228,16 +285,27 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
+def _text(serving: Path) -> str | None:
+    path = serving / CONFIG
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
 def _read(serving: Path):
     """The `ModelConfig` of the captioner; a fresh one where there is no `models.config` yet."""
+    from tensorflow_serving.config import model_server_config_pb2
+
+    content = _text(serving)
+    if content is None:
+        return model_server_config_pb2.ModelConfig(name=NAME, base_path=BASE_PATH, model_platform="tensorflow")
+    return _parse(content, serving / CONFIG)
+
+
+def _parse(content: str, path: Path):
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    path = serving / CONFIG
-    if not path.exists():
-        return model_server_config_pb2.ModelConfig(name=NAME, base_path=BASE_PATH, model_platform="tensorflow")
     try:
-        found = text_format.Parse(path.read_text(encoding="utf-8"), model_server_config_pb2.ModelServerConfig())
+        found = text_format.Parse(content, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
         raise PromotionError(
             f"{path} is not a model_server_config.proto in text form ({error}); mend or remove it"
@@ -248,20 +316,25 @@ def _read(serving: Path):
     return configs[0]
 
 
-def _write(serving: Path, config) -> None:
+def _whole(config) -> str:
+    """What `models.config` holds, of the one model in it."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
     whole = model_server_config_pb2.ModelServerConfig()
     whole.model_config_list.config.append(config)
-    partial = serving / f".{CONFIG}.{os.getpid()}"
-    partial.write_text(
-        f"# Written by memefly promote; {HISTORY} says by whom and why.\n{text_format.MessageToString(whole)}",
-        encoding="utf-8",
-    )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, serving / CONFIG)
+    return f"# Written by memefly promote; {HISTORY} says by whom and why.\n{text_format.MessageToString(whole)}"
+
+
+def _write(serving: Path, config) -> None:
+    replace(serving / CONFIG, _whole(config))
+
+
+def _restore(serving: Path, content: str | None) -> None:
+    if content is None:
+        (serving / CONFIG).unlink(missing_ok=True)
+    else:
+        _write(serving, _parse(content, serving / CONFIG))
 
 
 @contextlib.contextmanager
