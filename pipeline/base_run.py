@@ -6,6 +6,7 @@ nothing of what is asked for, and then no part would run until the whole has run
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
@@ -23,8 +24,13 @@ class Base:
     passed_over: dict[str, list[str]]  # later runs, latest first, and the needed nodes that did not end well in them
 
 
-def find(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Base:
-    """The run to go on from, for a compiled pipeline that `partial_run_utils.mark_pipeline` has marked.
+def find(
+    handle: metadata.Metadata,
+    pipeline: pipeline_pb2.Pipeline,
+    unlike: Callable[[str], dict[str, str]] = lambda run_id: {},
+) -> Base:
+    """The run to go on from, for a compiled pipeline that `partial_run_utils.mark_pipeline` has marked. `unlike` says
+    of a run which nodes did their work with other parameters than are asked for now, and which; such a one will not do.
 
     Raises `UsageError` where no run has all that is needed.
     """
@@ -54,9 +60,11 @@ def find(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Base:
             elif gone := _lost(handle, executions):
                 missing.append(node)
                 lost.append(f"{node}'s {' and '.join(gone)}")
-        if not missing:
+        if not missing and not (other := unlike(run.name)):
             return Base(run.name, passed_over)
-        passed_over[run.name] = missing
+        if not missing:
+            reasons.append(f"run {run.name}: other {', '.join(f'{key} of {node}' for node, key in other.items())}")
+        passed_over[run.name] = missing or [f"{node} of this {key}" for node, key in other.items()]
         if lost:
             reasons.append(
                 f"files of {', '.join(lost)} are gone from run {run.name}: run from {lost[0].partition(chr(39))[0]}"

@@ -7,20 +7,23 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from memefly import textfile
-from memefly.commands import parser
+from memefly.commands import models, parser
 from memefly.commands.main import FAMILIES
 from memefly.commands.parser import Command, positive
 
 
 def main(argv: list[str] | None = None) -> int:
-    return parser.main(argv, [*FAMILIES, add])
+    families = [partial(family, of_root=_evaluate) if family is models.add else family for family in FAMILIES]
+    return parser.main(argv, [*families, add])
 
 
 def add(command: Command) -> None:
     add_run(command)
+    add_parts(command)
     add_sweep(command)
 
 
@@ -39,6 +42,35 @@ def add_run(command: Command) -> None:
     )
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--json", action="store_true", help="print the run's summary as JSON")
+
+
+def add_parts(command: Command) -> None:
+    for name, help in (
+        ("log-raw-data", "read, clean and split a data set, and log it in W&B: the first part of `run`"),
+        ("process-data", "validate what was read, make features and vocabulary, log them: the second part of `run`"),
+        ("train", "train on what was processed, and log the model: the third part of `run`"),
+    ):
+        part = command(
+            name,
+            partial(_part, name),
+            help,
+            f"  memefly {name} --data data/mine --root root --config my.yaml\n\n"
+            "in order they equal `run`: log-raw-data, process-data, train, evaluate --root; then promote. Each goes on "
+            "from\nwhat was made of the same data with the same configuration, and W&B tells it by its job type",
+        )
+        _add_what_is_run(part)
+        part.add_argument("--json", action="store_true", help="print the run's summary as JSON")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """`memefly evaluate --root ROOT`, the last part of the pipeline."""
+    return _part("evaluate", arguments)
+
+
+def _part(name: str, arguments: argparse.Namespace) -> int:
+    arguments.from_node = arguments.to_node = None
+    arguments.part = name
+    return _run(arguments)
 
 
 def add_sweep(command: Command) -> None:
@@ -79,6 +111,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     def work(terminal) -> int:
         from pipeline import cluster, config, local_runner, lock
+        from pipeline.parts import PARTS
         from pipeline.progress import Progress
         from pipeline.summary import describe
 
@@ -102,6 +135,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.root,
                 from_node=arguments.from_node,
                 to_node=arguments.to_node,
+                part=PARTS.get(getattr(arguments, "part", None) or ""),
                 on_event=on_event,
             )
         if arguments.json:

@@ -188,6 +188,13 @@ class ReportConfig(_Section):
     pictures: int = Field(60, ge=1, description="eval pictures shown")
 
 
+class TrackingConfig(_Section):
+    pictures: int = Field(50, ge=2, description="rows at most of W&B's tables of raw pictures and of the projection")
+    captions: int = Field(200, ge=1, description="rows at most of its table of processed captions")
+    groups: int = Field(30, ge=2, description="templates at most that its confusion tells apart, the commonest")
+    models: bool = Field(True, description="whether W&B gets each model's files; its digest alone, if false")
+
+
 class PipelineConfig(_Section):
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
@@ -199,6 +206,7 @@ class PipelineConfig(_Section):
     gate: GateConfig = GateConfig.model_validate({})
     serving: ServingConfig = ServingConfig()
     report: ReportConfig = ReportConfig()
+    tracking: TrackingConfig = TrackingConfig()
     devices: DevicesConfig = DevicesConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.

@@ -25,17 +25,19 @@ from components.caption_example_gen import executor as example_gen
 from components.places import OPERATORS, Places
 from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
+from memefly.operations import records
 from memefly.operations.runs import LATEST, SUMMARY
 from memefly.report import report
-from pipeline import base_run, outcomes
+from pipeline import base_run, lineage, outcomes, parts
 from pipeline import root as known_root
 from pipeline.config import PipelineConfig
+from pipeline.parts import Part
 from pipeline.pipeline import create_pipeline
 from pipeline.summary import RunSummary
 
 log = logging.getLogger("memefly.runner")
 
-_TRACKED = {"Trainer", "Tracking"}  # what opens runs of W&B
+_TRACKED = {"CaptionExampleGen", "Transform", "Trainer", "Tracking"}  # with which runs of W&B are opened
 
 
 def run(
@@ -45,10 +47,11 @@ def run(
     *,
     from_node: str | None = None,
     to_node: str | None = None,
+    part: Part | None = None,
     on_event: Callable[[str, dict], None] = lambda name, values: None,
 ) -> RunSummary:
     """Runs the pipeline, or the part of it from one node to another on the artifacts of the latest run that has what it
-    needs.
+    needs; a `part` with a name goes on only from what was made of the same data and configuration.
 
     `on_event` hears ("start", {run_id, folder}), ("node", {name, index, count}) before and ("done", {name, state,
     seconds}) after each node. Whatever happens, `ROOT/runs/<run_id>/summary.json` is written. Raises what a
@@ -73,7 +76,12 @@ def run(
         devices.configure(config.devices)
         places = Places({"root": home, "data": Path(data).resolve()})
         with places.open():
-            _run(config, data, home, places, summary, from_node, to_node, on_event)
+            ends = (part.from_nodes, part.to_nodes) if part else ((from_node,), (to_node,))
+            from_nodes, to_nodes = (tuple(name for name in names if name) for names in ends)
+            _run(config, data, home, places, summary, from_nodes, to_nodes, part, on_event)
+            if any(one["name"] == "Tracking" and one["state"] == "ran" for one in summary.components):
+                _write_report(folder, summary)  # which W&B is to have
+                lineage.tell("evaluate", config, data, home, summary, places)
     except QuarantineError as error:
         _write_lines(folder / example_gen.QUARANTINE, error.entries)
         summary.error = str(error)
@@ -83,40 +91,43 @@ def run(
         raise
     finally:
         summary.seconds = round(time.monotonic() - clock, 1)
-        (folder / SUMMARY).write_text(textfile.to_json(summary.as_dict(), indent=2) + "\n", "utf-8")
-        report.write(folder)
+        _write_report(folder, summary)
         _point(home / "runs" / LATEST, summary.run_id)
     return summary
 
 
-def _run(config, data, home, places: Places, summary: RunSummary, from_node, to_node, on_event) -> None:
+def _write_report(folder: Path, summary: RunSummary) -> None:
+    (folder / SUMMARY).write_text(textfile.to_json(summary.as_dict(), indent=2) + "\n", "utf-8")
+    report.write(folder)
+
+
+def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to_nodes, part, on_event) -> None:
     pipeline = compiler.Compiler().compile(create_pipeline(config, data, str(home)))
     runtime_parameter_utils.substitute_runtime_parameter(
         pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: summary.run_id}
     )
     nodes = [node.pipeline_node for node in pipeline.nodes]
     names = [node.node_info.id for node in nodes]
-    for flag, name in (("--from", from_node), ("--to", to_node)):
-        if name is not None and name not in names:
-            raise UsageError(f"{flag} {name}: no such node; the nodes are {', '.join(names)}")
+    for flag, asked in (("--from", from_nodes), ("--to", to_nodes)):
+        if unknown := [name for name in asked if name not in names]:
+            raise UsageError(f"{flag} {unknown[0]}: no such node; the nodes are {', '.join(names)}")
     deployment = runner_utils.extract_local_deployment_config(pipeline)
     connection = getattr(
         deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")
     )
-    if from_node or to_node:
+    if from_nodes or to_nodes:
         try:
-            partial_run_utils.mark_pipeline(
-                pipeline, from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None
-            )
+            parts.mark(pipeline, from_nodes, to_nodes)
         except ValueError as error:
             raise UsageError(f"this part of the pipeline cannot be run: {error}") from error
     if _TRACKED & {node.node_info.id for node in nodes if not node.execution_options.HasField("skip")}:
         tracking.check(home)  # what W&B will refuse is told before an hour of features
     with metadata.Metadata(connection) as handle:
         known_root.look_over(handle, places)
-    base = _base(connection, pipeline) if from_node else None
+    base = _base(connection, pipeline, home, part) if from_nodes else None
 
     outputs: dict[str, dict] = {}
+    told = {node: part.name for part in parts.PARTS.values() for node in part.told_with}
     for index, node in enumerate(nodes):
         name = node.node_info.id
         if node.execution_options.HasField("skip"):
@@ -148,12 +159,19 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_node, to_
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")
         outcomes.collect(name, state, outputs[name], summary, home)
+        if state == "ran" and told.get(name, "evaluate") != "evaluate":
+            lineage.tell(told[name], config, data, home, summary, places)
 
 
-def _base(connection, pipeline) -> str | None:
+def _base(connection, pipeline, home: Path, part: Part | None) -> str | None:
     """The run that a part of the pipeline goes on from; told where it is not the latest."""
+    strict = parts.before(pipeline, part) if part else []
+
+    def unlike(run_id: str) -> dict[str, str]:
+        return parts.unlike(records.read(home, run_id), pipeline, strict) if strict else {}
+
     with metadata.Metadata(connection) as handle:
-        base = base_run.find(handle, pipeline)
+        base = base_run.find(handle, pipeline, unlike)
     if base.passed_over:
         run_id, missing = next(iter(base.passed_over.items()))
         log.warning("going on from run %s: the latest, %s, has no %s", base.run_id, run_id, ", ".join(missing))

@@ -178,6 +178,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         pushed_model=pusher.outputs["pushed_model"],
         root="root://",
         pictures=config.report.pictures,
+        groups=config.tracking.groups,
     )
 
     return tfx_pipeline.Pipeline(

@@ -39,6 +39,7 @@ from memefly.errors import DataError, PictureError, QuarantineError
 QUARANTINE = "quarantine.jsonl"
 SUMMARY, _TOLD = "summary.json", "told.jsonl"
 _BAD, _LEFT, _CHANGES, _COUNTS = "bad", "left", "changes", "counts"
+_RAW = "raw"  # among the splits, for what the lines and their pictures hold
 CLEANED = "cleaned"  # why a record is in the quarantine of which cleaning left nothing
 _DECODED_AT_ONCE = os.cpu_count() or 1
 _BATCH = 8 * _DECODED_AT_ONCE  # lines
@@ -96,6 +97,10 @@ class Identify(beam.DoFn):
 
     def _judge(self, line: records.Line, looked_at: tuple[records.Record, images.Picture | None] | dict):
         source = f"{records.CAPTIONS_FILE}:{line.number}"
+        looks = looked_at[1].image_id if isinstance(looked_at, tuple) and looked_at[1] else ""
+        yield beam.pvalue.TaggedOutput(
+            _COUNTS, (_RAW, (1, 0, _number(f"{looks}\n{line.content}".encode("utf-8", "surrogatepass"))))
+        )
         if isinstance(looked_at, dict):
             yield beam.pvalue.TaggedOutput(_BAD, looked_at)
             return
@@ -199,8 +204,9 @@ class MakeExamples(beam.DoFn):
         if step := self._cleaning.step(NearDuplicates):
             yield from self._near(step, sides, first.image)
         for split, captions in sides.items():
-            yield split, example(image_id, data, found[0].size, list(captions), first.group, first.image)
-            yield beam.pvalue.TaggedOutput(_COUNTS, (split, (1, len(captions))))
+            made = example(image_id, data, found[0].size, list(captions), first.group, first.image)
+            yield split, made
+            yield beam.pvalue.TaggedOutput(_COUNTS, (split, (1, len(captions), _number(made))))
 
     def _read(self, image_id: str, image: str, plain: bool) -> bytes:
         """A picture again, which has been checked: raises `PictureError` where it is another one by now."""
@@ -279,7 +285,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             batches = lines | "Batches" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
             identified = batches | "Identify" >> beam.ParDo(
                 Identify(data, splitting, max_pixels, cleaning)
-            ).with_outputs(_BAD, _LEFT, _CHANGES, main="good")
+            ).with_outputs(_BAD, _LEFT, _CHANGES, _COUNTS, main="good")
             verdicts = []
             if step := cleaning.step(Pictures):
                 looked_over = (
@@ -313,7 +319,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Tally" >> beam.CombinePerKey(Tally()),
                 "lines": lines | "CountLines" >> beam.combiners.Count.Globally(),
                 "left": identified[_LEFT] | "CountLeft" >> beam.combiners.Count.PerElement(),
-                "split": made[_COUNTS] | "CountCaptions" >> beam.CombinePerKey(_AddPairs()),
+                "split": (identified[_COUNTS], made[_COUNTS])
+                | "AllCounts" >> beam.Flatten()
+                | "CountCaptions" >> beam.CombinePerKey(_Add()),
             }
             (
                 [what | f"Name[{name}]" >> beam.Map(lambda one, n=name: (n, one)) for name, what in told.items()]
@@ -333,19 +341,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         (folder / _TOLD).unlink()
         entries = sorted(told["bad"], key=lambda e: (e["line"], e["what"], e["detail"]))
         (folder / QUARANTINE).write_text("".join(textfile.to_json(entry) + "\n" for entry in entries), encoding="utf-8")
-        sides = dict.fromkeys(SPLITS, (0, 0)) | dict(told["split"])
+        sides = dict.fromkeys(SPLITS, (0, 0, 0)) | dict(told["split"])
+        raw = sides.pop(_RAW, (0, 0, 0))[2]
         records_ = [entry for entry in entries if entry["what"] == "record"]
         bad = [entry for entry in records_ if entry["reason"] != CLEANED]  # which was asked for
         (lines,), left = told["lines"], {tuple(what): n for what, n in told["left"]}
         summary = {
-            "images": sum(images for images, _ in sides.values()),
-            "captions": sum(captions for _, captions in sides.values()),
+            "images": sum(images for images, *_ in sides.values()),
+            "captions": sum(captions for _, captions, _ in sides.values()),
             "quarantined": len(records_),
             "quarantined_captions": len(entries) - len(records_),
             "left_for_test": left.get(("side", TEST), 0),
             "held_out": left.get(("side", HELD_OUT), 0),
             "cleaning": _table(cleaning, told["tally"]),
-            "splits": {split: {"images": images, "captions": captions} for split, (images, captions) in sides.items()},
+            "splits": {
+                split: {"images": images, "captions": captions} for split, (images, captions, _) in sides.items()
+            },
+            "digests": {"raw": f"{raw:064x}", "examples": _digest({split: side[2] for split, side in sides.items()})},
         }
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if unknown := [group for group in held_out if ("group", group) not in left]:
@@ -371,15 +383,27 @@ def _table(cleaning: Cleaning, tallies: Iterable) -> list[dict]:
     return table
 
 
-class _AddPairs(beam.CombineFn):
+def _number(content: bytes) -> int:
+    """Added up, such numbers tell of a set of contents whether it is the same, in whatever order it comes."""
+    return int.from_bytes(hashlib.sha256(content).digest(), "big")
+
+
+def _digest(sides: dict[str, int]) -> str:
+    """SHA-256 of the numbers of all splits."""
+    return hashlib.sha256(json.dumps(sides, sort_keys=True).encode()).hexdigest()
+
+
+class _Add(beam.CombineFn):
+    """Sums of numbers beside one another; below 2 to the 256th."""
+
     def create_accumulator(self):
-        return 0, 0
+        return 0, 0, 0
 
     def add_input(self, accumulator, element):
-        return accumulator[0] + element[0], accumulator[1] + element[1]
+        return self.merge_accumulators((accumulator, element))
 
     def merge_accumulators(self, accumulators):
-        return tuple(map(sum, zip(*accumulators)))
+        return tuple(sum(numbers) % (1 << 256) for numbers in zip(*accumulators))
 
     def extract_output(self, accumulator):
         return list(accumulator)

@@ -25,6 +25,7 @@ class TrackingSpec(component_spec.ComponentSpec):
         "code": component_spec.ExecutionParameter(type=str),  # a digest of the sources, for the cache
         "root": component_spec.ExecutionParameter(type=str),
         "pictures": component_spec.ExecutionParameter(type=int),
+        "groups": component_spec.ExecutionParameter(type=int),
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -38,7 +39,8 @@ class TrackingSpec(component_spec.ComponentSpec):
 
 
 class Tracking(base_component.BaseComponent):
-    """Makes the gallery, of `pictures` eval pictures, and tells W&B what came of the run."""
+    """Makes the gallery, of `pictures` eval pictures, and tells W&B what came of the run; how it confuses memes'
+    templates, of the `groups` commonest."""
 
     SPEC_CLASS = TrackingSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -53,11 +55,16 @@ class Tracking(base_component.BaseComponent):
         pushed_model: channel.BaseChannel,
         root: str,
         pictures: int = 60,
+        groups: int = 30,
     ):
         super().__init__(
             TrackingSpec(
                 code=code_digest(
-                    "components/tracking", "components/examples.py", "memefly/tracking", "memefly/report/gallery.py"
+                    "components/tracking",
+                    "components/examples.py",
+                    "memefly/tracking",
+                    "memefly/report/gallery.py",
+                    "memefly/metrics/confusion.py",
                 ),
                 examples=examples,
                 features=features,
@@ -67,6 +74,7 @@ class Tracking(base_component.BaseComponent):
                 pushed_model=pushed_model,
                 root=root,
                 pictures=pictures,
+                groups=groups,
                 gallery=channel.Channel(type=Gallery),
             )
         )

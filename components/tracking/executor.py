@@ -23,6 +23,7 @@ from memefly import text, textfile, tracking
 from memefly.exported.manifest import newest_version
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
+from memefly.metrics.confusion import confusion
 from memefly.report import gallery
 
 GALLERY = "gallery.json"
@@ -51,9 +52,15 @@ class Executor(base_executor.BaseExecutor):
         content = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": built}
         (out / GALLERY).write_text(textfile.to_json(content), encoding="utf-8")
 
-        with tracking.Run(exec_properties["root"], job_type="gate", config=_lineage(input_dict, model)) as run:
+        with tracking.Run(exec_properties["root"], job_type="evaluate", config=_lineage(input_dict, model)) as run:
             run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})
             _log_tables(run, evaluation, built, features)
+            told = confusion(
+                [one["caption"] for one in said], [one["group"] for one in said],
+                [one["references"] for one in said], exec_properties["groups"],
+            )  # fmt: skip
+            if told:
+                run.log_table("eval/templates", ["template", "sounds like", "captions"], told)
 
 
 def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping[str, tf.train.Feature]]]:

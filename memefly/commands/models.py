@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from memefly import textfile
@@ -15,10 +18,13 @@ from memefly.errors import PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
 
+OfRoot = Callable[[argparse.Namespace], int]
 
-def add(command: Command) -> None:
+
+def add(command: Command, of_root: OfRoot | None = None) -> None:
+    """`of_root`: does what `evaluate --root` asks for, a part of a pipeline, of which this library knows nothing."""
     add_caption(command)
-    add_evaluate(command)
+    add_evaluate(command, of_root)
     add_export(command)
     add_report(command)
 
@@ -75,17 +81,22 @@ def _caption(arguments) -> int:
     return max((error.exit_code for error in failed.values()), default=0)
 
 
-def add_evaluate(command: Command) -> None:
+def add_evaluate(command: Command, of_root: OfRoot | None = None) -> None:
     evaluator = command(
         "evaluate",
-        _evaluate,
-        "score an exported model on a data set",
+        partial(_evaluate, of_root),
+        "score an exported model on a data set; or, with --root, gate the model that a pipeline trained: its last part",
+        "  memefly evaluate --root root --data data/flickr8k --config flickr8k\n"
         "  memefly evaluate --model root/serving/captioner --data data/flickr8k\n"
         "  memefly evaluate --model root/serving/captioner/1700086400 --against root/serving/captioner/1700000000 "
         "--data data/flickr8k",
     )
-    add_model(evaluator)
+    judged = evaluator.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--model", type=Path, metavar="DIR", help="a version, or the folder of versions")
+    judged.add_argument("--root", type=Path, metavar="DIR", help="of a pipeline; with --config and --set as for train")
     evaluator.add_argument("--data", required=True, type=Path, metavar="DIR", help="a data set in the canonical form")
+    evaluator.add_argument("--config", metavar="FILE|PRESET", help="of the pipeline, with --root")
+    evaluator.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="likewise; may be repeated")
     evaluator.add_argument("--split", choices=("train", "val", "eval"), default="eval", metavar="S", help="(eval)")
     evaluator.add_argument("--against", type=Path, metavar="DIR", help="another model, on the same pictures")
     evaluator.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K (each model's own)")
@@ -114,7 +125,16 @@ def _form(metric: str) -> str:
     return ".0f" if metric in _WHOLE else ".2%" if metric.endswith(_SHARES) else ".4f"
 
 
-def _evaluate(arguments) -> int:
+def _evaluate(of_root: OfRoot | None, arguments: argparse.Namespace) -> int:
+    if arguments.root:
+        if of_root is None:
+            raise UsageError(
+                "evaluate --root runs a part of the pipeline, which is not here: pip install 'memefly[pipeline]', and "
+                "call `memefly`"
+            )
+        return of_root(arguments)
+    if arguments.config or arguments.set:
+        raise UsageError("--config and --set are of a pipeline, with --root; a model knows its own configuration")
     for model in filter(None, (arguments.model, arguments.against)):
         newest_version(model)  # both, before one is judged for nothing
     import_tensorflow()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from memefly import textfile
 from memefly.commands.parser import Command, add_root, positive, server
@@ -15,6 +16,7 @@ def add(command: Command) -> None:
     add_history(command)
     add_lineage(command)
     add_doctor(command)
+    add_wandb_sync(command)
 
 
 def add_runs(command: Command) -> None:
@@ -155,6 +157,32 @@ def _doctor(arguments: argparse.Namespace) -> int:
         if one.advice:
             print(f"{'':<17} -> {one.advice}")
     return int(any(one.state == doctor.WRONG for one in found))
+
+
+def add_wandb_sync(command: Command) -> None:
+    sync = command(
+        "wandb-sync",
+        _wandb_sync,
+        "send W&B what was tracked offline: runs, artifacts, what used them, labels",
+        "  WANDB_API_KEY=... memefly wandb-sync --root root\n  memefly wandb-sync --root /mnt/root --json\n\n"
+        "as often as one likes, from any machine that has ROOT: what the server has is not sent again",
+    )
+    add_root(sync)
+    sync.add_argument("--json", action="store_true", help="what was sent, and what was not, as one JSON object")
+
+
+def _wandb_sync(arguments: argparse.Namespace) -> int:
+    from memefly.tracking import sync
+
+    told = (lambda line: print(line, file=sys.stderr)) if arguments.json else print
+    said = sync.sync(arguments.root, told)
+    if arguments.json:
+        print(textfile.to_json(said.as_dict(), indent=2))
+    elif said.left:
+        print(f"{said.runs} runs and {said.entries} entries sent; not sent: {len(said.left)}; ask again for the rest")
+    else:
+        print(f"{said.runs} runs and {said.entries} entries sent; W&B has all that is here")
+    return 1 if said.left else 0
 
 
 def add_lineage(command: Command) -> None:

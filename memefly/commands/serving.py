@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from memefly import textfile
 from memefly.commands.parser import Command, add_root, address, not_negative, port, positive, server
-from memefly.errors import UsageError, in_our_words
+from memefly.errors import MemeflyError, UsageError, in_our_words
 from memefly.exported.manifest import newest_version
 from memefly.quiet import import_tensorflow
+
+log = logging.getLogger("memefly.promotion")
 
 if TYPE_CHECKING:
     from memefly.serving.backends import Backend
@@ -113,7 +115,12 @@ def _until_loaded(server: str | None):
 
 def _moved(arguments, move) -> int:
     from memefly.serving import promotion
+    from memefly.tracking import sync
 
+    try:
+        sync.say(arguments.root)
+    except MemeflyError as error:  # the label has moved; what W&B is to know of it waits
+        log.warning("W&B has not been told of it (%s); `memefly wandb-sync` tells it later", error)
     if arguments.json:
         print(textfile.to_json(dataclasses.asdict(move)))
     else:

@@ -106,13 +106,16 @@ class _Reader:
 def _properties(execution: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in (*execution.properties.items(), *execution.custom_properties.items()):
-        held = getattr(value, value.WhichOneof("value") or "string_value")
-        try:
-            read = json.loads(held) if isinstance(held, str) and held[:1] in ("{", "[") else held
-        except ValueError:
-            read = held
-        found |= flat(read, name)
+        found |= flat(readable(getattr(value, value.WhichOneof("value") or "string_value")), name)
     return found
+
+
+def readable(held: Any) -> Any:
+    """What a parameter says, which may be JSON."""
+    try:
+        return json.loads(held) if isinstance(held, str) and held[:1] in ("{", "[") else held
+    except ValueError:
+        return held
 
 
 def flat(value: Any, name: str = "") -> dict[str, str]:

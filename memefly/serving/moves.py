@@ -117,6 +117,6 @@ class Registry:
         digest = read_manifest(self._root / "serving" / MODEL_NAME / str(move.version)).get("digest", "")
         model = manifest.Artifact(MODEL_NAME, "model", digest)
         return manifest.Entry(
-            "promote", uses=(model,), links=(manifest.Link(model, (move.label,)),),
+            "promote", uses=(model,), links=(manifest.Link(model, (move.label,), registry=True),),
             config={k: v for k, v in asdict(move).items() if k != "id"}, when=move.when, id=move.id,
         )  # fmt: skip

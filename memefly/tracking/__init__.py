@@ -8,7 +8,7 @@ lies under the pipeline's own root, no key is ever stored, and W&B is imported o
 WANDB_PROJECT, WANDB_ENTITY and WANDB_BASE_URL mean what they mean to W&B; WANDB_MODE=disabled turns it off.
 """
 
-from memefly.tracking.run import Run
+from memefly.tracking.run import Run, opened
 from memefly.tracking.server import ONLINE, OutOfReach, ask, check, environment, project, within
 
-__all__ = ["ONLINE", "OutOfReach", "Run", "ask", "check", "environment", "project", "within"]
+__all__ = ["ONLINE", "OutOfReach", "Run", "ask", "check", "environment", "opened", "project", "within"]

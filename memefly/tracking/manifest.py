@@ -58,6 +58,7 @@ class Link:
 
     artifact: Artifact
     aliases: tuple[str, ...]
+    registry: bool = False  # whether it shows in W&B's registry too, where there is one
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def acknowledged(root: str | Path, server: str) -> set[tuple[str, str]]:
 
 
 def _entry(said: dict[str, Any]) -> Entry:
-    links = [Link(_artifact(one["artifact"]), tuple(one["aliases"])) for one in said["links"]]
+    links = [Link(_artifact(one["artifact"]), tuple(one["aliases"]), one["registry"]) for one in said["links"]]
     uses, makes = (tuple(map(_artifact, said[key])) for key in ("uses", "makes"))
     return Entry(**{**said, "uses": uses, "makes": makes, "links": tuple(links)})
 

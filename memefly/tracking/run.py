@@ -14,6 +14,8 @@ from memefly.tracking import server
 
 log = logging.getLogger("memefly.tracking")
 
+OPENED = "opened.tsv"  # in ROOT/wandb: the job type and the id of every run, in their order
+CUT = ".memefly-cut"  # in the folder of an online run whose server has not got all of it
 _open: list[Run] = []  # of this process, the outermost first
 
 # Seconds, as long as the server answers.
@@ -59,6 +61,7 @@ class Run:
         else:
             self.run, self.online = around.run, around.online
         _open.append(self)
+        self._note()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -105,6 +108,9 @@ class Run:
             else:
                 server.within(_TO_FINISH, lambda: run.finish(exit_code=exit_code))
         except Exception as error:
+            if self.online:
+                with contextlib.suppress(Exception):
+                    (Path(run.dir).parent / CUT).touch()
             self._lost(error)
 
     def _start(self, mode: str, before: Any = None) -> Any:
@@ -140,6 +146,12 @@ class Run:
             reinit=None if self._wandb.run is None else "create_new",
         )
 
+    def _note(self) -> None:
+        """For what is told of it later, by another process (`opened`)."""
+        if self._ours and not getattr(self.run, "disabled", False):
+            with (self._root / "wandb" / OPENED).open("a", encoding="utf-8") as file:
+                file.write(f"{self._job_type}\t{self.run.id}\n")
+
     def _do(self, work: Callable[[Any], None]) -> None:
         """Has W&B do `work` with the run. Where it cannot, or not in time, an offline run goes on from there."""
         if self.online:
@@ -160,7 +172,10 @@ class Run:
         if ours:
             with contextlib.suppress(Exception):
                 server.within(server.PATIENCE, lambda: before.finish(exit_code=1))
+        with contextlib.suppress(Exception):
+            (Path(before.dir).parent / CUT).touch()
         self.run = self._start("offline", before)
+        self._note()
         with contextlib.suppress(Exception):
             for values, step in self._logged:
                 self.run.log(values, step=step)
@@ -173,6 +188,13 @@ class Run:
         elif not self._told:
             self._told = True
             log.warning("W&B has not kept all of this run: it %s", _why(error))
+
+
+def opened(root: str | Path, job_type: str) -> str:
+    """The id of the newest run of that job type; "" where there is none."""
+    path = Path(root) / "wandb" / OPENED
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((line.partition("\t")[2] for line in reversed(lines) if line.startswith(f"{job_type}\t")), "")
 
 
 def _why(error: BaseException) -> str:

@@ -65,8 +65,8 @@ def give_up(why: str) -> None:
     if _found.get(_asked()) is None:
         _found[_asked()] = why
         log.warning(
-            "W&B %s; from here on runs are kept in ROOT/wandb, and `wandb sync --include-online ROOT/wandb/*run-*` "
-            "sends them later (with WANDB_MODE=offline no server is asked)",
+            "W&B %s; from here on runs are kept in ROOT/wandb, and `memefly wandb-sync --root ROOT` sends them later "
+            "(with WANDB_MODE=offline no server is asked)",
             why,
         )
 

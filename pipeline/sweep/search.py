@@ -66,9 +66,10 @@ class PipelineRunner:
         from memefly.exported.manifest import read_manifest
         from pipeline import local_runner
 
-        part = {"from_node": "Trainer", "to_node": "Trainer"}
         try:
-            summary = local_runner.run(config, self._data, self._root, on_event=on_event, **part)
+            summary = local_runner.run(
+                config, self._data, self._root, from_node="Trainer", to_node="Trainer", on_event=on_event
+            )
         finally:  # or Keras keeps the graphs of every trial
             tf_keras.backend.clear_session()
             gc.collect()
