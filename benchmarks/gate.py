@@ -29,8 +29,8 @@ from tfx.utils import proto_utils
 
 from components.caption_evaluator.executor import Executor
 from components.caption_metrics import evaluation
-from components.examples import read, strings
 from memefly import provenance, text
+from memefly.datasets.examples import read, strings
 from memefly.exported.manifest import newest_version
 from memefly.metrics import best_constant_caption
 from pipeline import config

@@ -25,7 +25,7 @@ from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.orchestration.portable import beam_executor_operator, data_types, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2, placeholder_pb2
 
-from components import inventory
+from memefly import inventory
 
 SCHEMES = ("root://", "data://")
 _current: Places | None = None

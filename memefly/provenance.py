@@ -43,6 +43,15 @@ def git_commit() -> str:
     return commit + "+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
 
 
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    content = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            content.update(part)
+    return content.hexdigest()
+
+
 def code_digest(*paths: str) -> str:
     """SHA-256 over source files and folders of them, with their word lists; a path begins with the name of its package.
 

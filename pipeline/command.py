@@ -110,7 +110,8 @@ def _run(arguments: argparse.Namespace) -> int:
     log = root / "runs" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import cluster, config, local_runner, lock
+        from memefly import lock
+        from pipeline import cluster, config, local_runner
         from pipeline.parts import PARTS
         from pipeline.progress import Progress
         from pipeline.summary import describe
@@ -152,7 +153,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
     log = Path(arguments.root) / "sweeps" / f".log-{os.getpid()}"
 
     def work(terminal) -> int:
-        from pipeline import cluster, config, lock, sweep
+        from memefly import lock
+        from pipeline import cluster, config, sweep
         from pipeline.sweep.progress import SweepProgress
 
         if place := cluster.helper(configuration := config.load(arguments.config, arguments.set)):

@@ -28,6 +28,7 @@ from memefly.encoders import EncoderConfig
 from memefly.errors import ConfigError, in_our_words
 from memefly.metrics import sentences
 from memefly.networks import NetworkConfig
+from memefly.report.card import CardConfig
 from memefly.safety import SafetyConfig
 from memefly.schemas import SCHEMAS
 from memefly.spelling import Spelling
@@ -207,6 +208,7 @@ class PipelineConfig(_Section):
     serving: ServingConfig = ServingConfig()
     report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
+    card: CardConfig = CardConfig()
     devices: DevicesConfig = DevicesConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.

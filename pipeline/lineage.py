@@ -30,10 +30,10 @@ import numpy as np
 from tfx.utils import path_utils
 
 from components.caption_example_gen import executor as example_gen
-from components.examples import read, strings
 from components.places import Places
 from memefly import images, textfile, tracking
 from memefly.datasets import records as lines
+from memefly.datasets.examples import read, strings
 from memefly.datasets.splits import SPLITS
 from memefly.errors import MemeflyError, first_line
 from memefly.exported.manifest import read_manifest
@@ -164,14 +164,18 @@ class _Teller:
         config = {"run": self._summary.run_id, "git": self._summary.git, "encoder": self._summary.encoder}
         with tracking.Run(self._home, job_type=job, config=config) as run:
             if job == "log-raw-data":
-                run.log_table("raw/pictures", ["line", "picture", "captions", "group", "wrong"], self._raw_rows())
+                run.log_table(
+                    "raw/pictures", ["line", "source", "picture", "captions", "group", "wrong"], self._raw_rows()
+                )
                 counted = {k: v for k, v in self._counted.items() if isinstance(v, int)}
                 run.summarize({f"raw/{name}": value for name, value in counted.items()})
             else:
                 columns = ["split", "source", "caption", "tokens", "ids", "unknown"]
                 run.log_table("processed/captions", columns, self._caption_rows())
                 run.log_table("processed/cleaning", ["step", "changed", "dropped", "before", "after"], self._cleaned())
-                run.log_table("processed/projection", ["picture", "caption", "group", "x", "y"], self._placed())
+                run.log_table(
+                    "processed/projection", ["picture", "source", "caption", "group", "x", "y"], self._placed()
+                )
         return tracking.opened(self._home, job) or None
 
     def _raw_rows(self) -> Iterator[list[Any]]:
@@ -187,14 +191,14 @@ class _Teller:
                 content = images.read_file(self._data / record.image, self._config.data.max_pixels, name=record.image)
                 picture = gallery.thumbnail(images.canonical(content, self._config.data.max_pixels).data)
             except MemeflyError as error:
-                yield [line.number, None, "", "", first_line(error)]
+                yield [line.number, "", None, "", "", first_line(error)]
                 continue
             said = []
             for caption in record.captions:
                 dropped = cleaning.clean(caption).dropped
                 hidden = any(one.step == dropped and not one.tells for one in cleaning)
                 said.append(_WITHHELD if hidden else caption)
-            yield [line.number, picture, "\n".join(said), record.group, ""]
+            yield [line.number, record.image, picture, "\n".join(said), record.group, ""]
 
     def _caption_rows(self) -> Iterator[list[Any]]:
         """As the network learns them."""
@@ -238,5 +242,6 @@ class _Teller:
         for (image_id, _), (x, y) in zip(found, places.tolist()):
             of = pictures[image_id]
             picture = gallery.thumbnail(of["image"].bytes_list.value[0])
-            rows.append([picture, strings(of["captions"])[0], strings(of["group"])[0], x, y])
+            said = [strings(of[name])[0] for name in ("source", "captions", "group")]
+            rows.append([picture, *said, x, y])
         return rows

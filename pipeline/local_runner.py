@@ -27,7 +27,7 @@ from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.operations import records
 from memefly.operations.runs import LATEST, SUMMARY
-from memefly.report import report
+from memefly.report import card, report
 from pipeline import base_run, lineage, outcomes, parts
 from pipeline import root as known_root
 from pipeline.config import PipelineConfig
@@ -93,7 +93,17 @@ def run(
         summary.seconds = round(time.monotonic() - clock, 1)
         _write_report(folder, summary)
         _point(home / "runs" / LATEST, summary.run_id)
+    _write_card(folder, summary, config)
     return summary
+
+
+def _write_card(folder: Path, summary: RunSummary, config: PipelineConfig) -> None:
+    """Of the version that was pushed; also where a run before was killed between the one and the other."""
+    if summary.pushed and not (Path(summary.pushed) / card.CARD).is_file():
+        try:
+            card.write(folder, summary.pushed, config.card)
+        except (MemeflyError, OSError) as error:
+            log.warning("no model card is written for %s: %s", summary.pushed, first_line(error))
 
 
 def _write_report(folder: Path, summary: RunSummary) -> None:
@@ -125,6 +135,8 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
     with metadata.Metadata(connection) as handle:
         known_root.look_over(handle, places)
     base = _base(connection, pipeline, home, part) if from_nodes else None
+    if base:
+        outcomes.collect_data(base, summary, home, places)
 
     outputs: dict[str, dict] = {}
     told = {node: part.name for part in parts.PARTS.values() for node in part.told_with}

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
@@ -24,6 +25,7 @@ from components.example_validator import executor as validator
 from components.places import Places, rewrite
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
+from memefly.operations import records
 from pipeline.summary import RunSummary
 
 _STATES = {
@@ -95,6 +97,16 @@ def collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary
             summary.gate.append(f"serving: {of('blessing', REASON)}")
     elif name == "VersionPusher" and of("pushed_model", "pushed") == 1:
         summary.pushed = of("pushed_model", "pushed_destination")
+
+
+def collect_data(run_id: str, summary: RunSummary, home: Path, places: Places) -> None:
+    """What an earlier run, on which a part of the pipeline goes on, knows of the data."""
+    nodes = records.read(home, run_id)
+    for name in ("CaptionExampleGen", "StatisticsGen", "StrictExampleValidator"):
+        outputs = nodes[name].outputs if name in nodes else {}
+        there = {key: [SimpleNamespace(uri=places.absolute(uri)) for uri in uris] for key, uris in outputs.items()}
+        if there and all(Path(one.uri).exists() for ones in there.values() for one in ones):
+            collect(name, "cached", there, summary, home)
 
 
 def _forget(checkpoints: Path, named: Path) -> None:

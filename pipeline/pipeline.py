@@ -34,7 +34,7 @@ from components.serving_validator.component import ServingValidator
 from components.tracking.component import Tracking
 from components.version_pusher.component import VersionPusher
 from memefly import encoders
-from memefly.datasets import records
+from memefly.datasets import forgotten, records
 from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
 from memefly.metadata_store import METADATA
@@ -70,6 +70,8 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         max_pixels=config.data.max_pixels,
         max_quarantined=config.data.max_quarantined,
         cleaning=config.data.cleaning.with_safety(config.safety),
+        root="root://",
+        forgotten=forgotten.digest(root),
     )
 
     # What the captions look like. Bytes of pictures have no statistics worth their time.

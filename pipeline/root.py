@@ -21,8 +21,8 @@ from tfx.orchestration import metadata
 from tfx.types.standard_artifacts import Model, PushedModel
 from tfx.utils import path_utils
 
-from components import inventory
 from components.places import Places, rewrite
+from memefly import inventory
 from memefly.errors import UsageError
 from memefly.exported import manifest
 from memefly.metadata_store import METADATA

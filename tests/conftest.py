@@ -86,6 +86,18 @@ def whole(once_for_all, memes, small_encoder):
     return whole_run.make(once_for_all, memes, small_encoder)
 
 
+@pytest.fixture(scope="module")
+def run_in(small_encoder):
+    """Runs a pipeline over a data set up to a node, in this process, in a root that may be kept from test to test."""
+    from pipeline import config, local_runner
+
+    def run(root, data, node, *overrides):
+        configuration = config.load("tiny", [f"encoder.weights={small_encoder}", *overrides])
+        return local_runner.run(configuration, str(data), str(root), to_node=node)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def captioner(small_encoder, tmp_path_factory):
     import exported_model

@@ -27,7 +27,7 @@ MEMEFLY = (
     ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "metadata_store"),
     ("textfile",),
-    ("decoding_config", "errors", "sandbox", "schemas", "spelling", "subwords", "temporary"),
+    ("decoding_config", "errors", "sandbox", "schemas", "spelling", "subwords", "temporary", "inventory", "lock"),
 )
 
 

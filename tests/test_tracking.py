@@ -170,7 +170,7 @@ def test_no_server_fails_or_holds_a_run(tmp_path, with_server, monkeypatch, capl
         run.summarize({"bleu4": 0.25})
     assert time.monotonic() - begun < 30
     (line,) = told(caplog)
-    assert expected in line and "`wandb sync --include-online ROOT/wandb/*run-*`" in line
+    assert expected in line and "`memefly wandb-sync --root ROOT`" in line
     assert kept(tmp_path).count("offline-run") == (1 if when == "at the end" else 2)
 
     if how != "refuse":  # nothing is lost

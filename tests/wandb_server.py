@@ -183,7 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
         found = next((one for one in of_name if one.digest == digest), None)
         if found is None:
             found = Stored(
-                f"a{len(self.server.artifacts)}", name, given["artifactTypeName"], digest, len(of_name),
+                base64.b64encode(f"Artifact:{len(self.server.artifacts)}".encode()).decode(), name,
+                given["artifactTypeName"], digest, len(of_name),
                 [], given.get("metadata"), made_by=given.get("runName") or "",
             )  # fmt: skip
             self.server.artifacts.append(found)

@@ -14,7 +14,7 @@ from tfx.types import artifact_utils
 
 from components.caption_metrics import training
 from components.caption_metrics.evaluation import read_decisions
-from components.examples import read, strings
+from memefly.datasets.examples import read, strings
 
 _SEEN = ("train", "val")
 

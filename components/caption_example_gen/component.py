@@ -38,6 +38,8 @@ class CaptionExampleGenSpec(component_spec.ComponentSpec):
         "max_pixels": component_spec.ExecutionParameter(type=int),
         "max_quarantined": component_spec.ExecutionParameter(type=float),
         "cleaning": component_spec.ExecutionParameter(type=str),
+        "root": component_spec.ExecutionParameter(type=str),  # where `forgotten.jsonl` may be
+        "forgotten": component_spec.ExecutionParameter(type=str),  # a digest of it, for the cache
     }
     INPUTS: dict = {}
     OUTPUTS = {
@@ -61,12 +63,14 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
         max_quarantined: float = 0.1,
         cleaning: Cleaning | None = None,
         fingerprint: str | None = None,
+        root: str = "",
+        forgotten: str = "",
     ):
         """`shares` are relative sizes of the splits, for pictures whose split the data set does not name;
         `hold_out_groups` are for eval alone; more than the share `max_quarantined` of bad records fails the component;
         `cleaning` is what is done to captions.
         `fingerprint` changes with what the data set holds; it is to be given where `data` is a name that cannot be read
-        yet."""
+        yet. What is forgotten in `root` is left out, whoever brings it; `forgotten` changes with that."""
         super().__init__(
             CaptionExampleGenSpec(
                 data=data,
@@ -76,6 +80,7 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
                         code_digest(
                             *("components/caption_example_gen", "memefly/cleaning", "memefly/safety"),
                             *("memefly/datasets/records.py", "memefly/datasets/splits.py", "memefly/images.py"),
+                            "memefly/datasets/forgotten.py",
                             "memefly/schemas/dataset.schema.json",
                         ),
                         *(f"{name} {version}" for name, version in versions(*_LIBRARIES).items()),
@@ -86,6 +91,8 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
                 max_pixels=max_pixels,
                 max_quarantined=max_quarantined,
                 cleaning=(cleaning or Cleaning(())).model_dump_json(),
+                root=root,
+                forgotten=forgotten,
                 examples=channel.Channel(type=standard_artifacts.Examples),
                 quarantine=channel.Channel(type=Quarantine),
             )

@@ -31,7 +31,7 @@ from memefly.cleaning import Cleaning
 from memefly.cleaning.captions import near_duplicates
 from memefly.cleaning.config import Duplicates, NearDuplicates, Pictures
 from memefly.cleaning.pictures import HASH_SIZE, Seen, Verdict, honest
-from memefly.datasets import records
+from memefly.datasets import forgotten, records
 from memefly.datasets.records import quarantined
 from memefly.datasets.splits import HELD_OUT, SPLITS, TEST, Splitting, split_of
 from memefly.errors import DataError, PictureError, QuarantineError
@@ -63,8 +63,16 @@ class Identify(beam.DoFn):
     is in the order of the lines.
     """
 
-    def __init__(self, data: str, splitting: Splitting, max_pixels: int, cleaning: Cleaning):
+    def __init__(
+        self,
+        data: str,
+        splitting: Splitting,
+        max_pixels: int,
+        cleaning: Cleaning,
+        forgotten_: Mapping[str, frozenset[str]],
+    ):
         self._data, self._splitting, self._max_pixels, self._cleaning = data, splitting, max_pixels, cleaning
+        self._forgotten = forgotten_
         self._hash_size = HASH_SIZE if cleaning.step(Pictures) else 0
 
     def setup(self) -> None:
@@ -110,12 +118,24 @@ class Identify(beam.DoFn):
         if picture is None:
             yield beam.pvalue.TaggedOutput(_LEFT, ("side", record.split))
             return
+        if picture.image_id in self._forgotten["picture"]:
+            yield beam.pvalue.TaggedOutput(
+                _BAD,
+                quarantined(source, line.number, forgotten.FORGOTTEN, f"line {line.number}: its picture is forgotten"),
+            )
+            return
         for caption in record.dropped:
             entry = quarantined(source, line.number, "no_words", f"caption {caption!r} has no word in it", "caption")
             yield beam.pvalue.TaggedOutput(_BAD, entry)
         kept: dict[str, None] = {}
         for caption in record.captions:
             cleaned = self._cleaning.clean(caption)
+            if self._is_forgotten(caption) or self._is_forgotten(cleaned.caption):
+                detail = f"line {line.number}: a caption of it is forgotten"
+                yield beam.pvalue.TaggedOutput(
+                    _BAD, quarantined(source, line.number, forgotten.FORGOTTEN, detail, "caption")
+                )
+                continue
             shown = Shown(line.number, caption, cleaned.caption, cleaned.why)
             if not _tells(self._cleaning, cleaned.dropped):  # nor what an earlier step did to it
                 shown = shown._replace(before="")
@@ -130,6 +150,10 @@ class Identify(beam.DoFn):
         else:
             detail = f"line {line.number}: cleaning left none of its captions"
             yield beam.pvalue.TaggedOutput(_BAD, quarantined(source, line.number, CLEANED, detail))
+
+    def _is_forgotten(self, caption: str) -> bool:
+        """Whether it was to be, in whatever spelling; digests are made only where there is something to look for."""
+        return bool(self._forgotten["caption"]) and forgotten.digest_of(caption) in self._forgotten["caption"]
 
 
 def _tells(cleaning: Cleaning, dropped: str) -> bool:
@@ -272,6 +296,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         splitting = Splitting(shares, tuple(json.loads(exec_properties["hold_out_groups"])))
         max_pixels, cleaning = exec_properties["max_pixels"], Cleaning.model_validate_json(exec_properties["cleaning"])
         records.captions_file(data)  # a clear error, before Beam wraps it
+        left_out = forgotten.read(exec_properties["root"])
 
         folder = Path(quarantine.uri)
         folder.mkdir(parents=True, exist_ok=True)
@@ -284,7 +309,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
             batches = lines | "Batches" >> beam.BatchElements(min_batch_size=_BATCH, max_batch_size=_BATCH)
             identified = batches | "Identify" >> beam.ParDo(
-                Identify(data, splitting, max_pixels, cleaning)
+                Identify(data, splitting, max_pixels, cleaning, left_out)
             ).with_outputs(_BAD, _LEFT, _CHANGES, _COUNTS, main="good")
             verdicts = []
             if step := cleaning.step(Pictures):
@@ -344,7 +369,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         sides = dict.fromkeys(SPLITS, (0, 0, 0)) | dict(told["split"])
         raw = sides.pop(_RAW, (0, 0, 0))[2]
         records_ = [entry for entry in entries if entry["what"] == "record"]
-        bad = [entry for entry in records_ if entry["reason"] != CLEANED]  # which was asked for
+        asked_for = (CLEANED, forgotten.FORGOTTEN)
+        bad = [entry for entry in records_ if entry["reason"] not in asked_for]
         (lines,), left = told["lines"], {tuple(what): n for what, n in told["left"]}
         summary = {
             "images": sum(images for images, *_ in sides.values()),

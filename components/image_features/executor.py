@@ -22,8 +22,8 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.examples import read
 from memefly import encoders
+from memefly.datasets.examples import read
 from memefly.encoders.feature_store import FeatureStore
 from memefly.errors import DataError, PipelineError
 

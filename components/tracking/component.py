@@ -61,7 +61,7 @@ class Tracking(base_component.BaseComponent):
             TrackingSpec(
                 code=code_digest(
                     "components/tracking",
-                    "components/examples.py",
+                    "memefly/datasets/examples.py",
                     "memefly/tracking",
                     "memefly/report/gallery.py",
                     "memefly/metrics/confusion.py",

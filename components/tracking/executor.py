@@ -18,8 +18,8 @@ from tfx.utils import path_utils
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
-from components.examples import read, strings
 from memefly import text, textfile, tracking
+from memefly.datasets.examples import read, strings
 from memefly.exported.manifest import newest_version
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
@@ -128,9 +128,14 @@ def _log_tables(run: tracking.Run, evaluation: str, built: Sequence[dict], featu
     means = {i: f.astype(np.float32).mean(axis=(0, 1)).tolist() for i, f in features.items()}
     run.log_table(
         "eval/projection",
-        ["picture", "caption", "group", "x", "y", "features"],
+        ["picture", "source", "caption", "group", "x", "y", "features"],
         [
-            [base64.b64decode(one["image"]), one["caption"], one["group"], *one["place"], means[one["image_id"]]]
+            [
+                base64.b64decode(one["image"]),
+                *(one[key] for key in ("source", "caption", "group")),
+                *one["place"],
+                means[one["image_id"]],
+            ]
             for one in built
         ],
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from memefly import textfile
 from memefly.commands.parser import Command, add_root, positive, server
+from memefly.errors import UsageError
+from memefly.quiet import import_tensorflow
 
 
 def add(command: Command) -> None:
@@ -17,6 +20,7 @@ def add(command: Command) -> None:
     add_lineage(command)
     add_doctor(command)
     add_wandb_sync(command)
+    add_forget(command)
 
 
 def add_runs(command: Command) -> None:
@@ -191,10 +195,18 @@ def add_lineage(command: Command) -> None:
         _lineage,
         "say where a pushed model comes from, and what judged it",
         "  memefly lineage latest --root root\n"
+        "  memefly lineage --seen data/mine/images/cat.jpg --root root      # which models saw this picture\n"
+        "  memefly lineage --seen 'one does not simply walk' --root root    # or this caption\n"
         "  memefly lineage stable --root root --json\n"
         "  memefly lineage 1700000000 --root root --mermaid > lineage.mmd",
     )
-    lineage.add_argument("version", metavar="MODEL", help="a folder of ROOT/serving/captioner, a label, or latest")
+    asked = lineage.add_mutually_exclusive_group(required=True)
+    asked.add_argument(
+        "version", nargs="?", metavar="MODEL", help="a folder of ROOT/serving/captioner, a label, or latest"
+    )
+    asked.add_argument(
+        "--seen", metavar="IMAGE|CAPTION", help="the other way: the models that were given this picture or caption"
+    )
     add_root(lineage)
     form = lineage.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as one JSON object")
@@ -204,9 +216,63 @@ def add_lineage(command: Command) -> None:
 def _lineage(arguments: argparse.Namespace) -> int:
     from memefly.operations import lineage
 
+    if arguments.seen is not None:
+        return _seen(arguments)
     found = lineage.read(arguments.root, arguments.version)
     if arguments.json:
         print(textfile.to_json(found.as_dict(), indent=2))
     else:
         print(lineage.mermaid(found) if arguments.mermaid else "\n".join(lineage.describe(found)))
+    return 0
+
+
+def _seen(arguments: argparse.Namespace) -> int:
+    import_tensorflow()
+    from memefly.operations import sightings
+
+    if arguments.mermaid:
+        raise UsageError("--mermaid draws where a model comes from; --seen has no drawing")
+    found = sightings.seek(arguments.root, sightings.sought(arguments.root, arguments.seen))
+    print(textfile.to_json(found.as_dict(), indent=2) if arguments.json else "\n".join(sightings.describe(found)))
+    return 0
+
+
+def add_forget(command: Command) -> None:
+    forget = command(
+        "forget",
+        _forget,
+        "take a picture or a caption out of data, features, Examples and reports, and never let it in again",
+        "  memefly forget data/mine/images/cat.jpg --data data/mine --root root --why 'she asked for it'\n"
+        "  memefly forget 'that one joke' --data data/mine --root root\n"
+        "  memefly forget images/cat.jpg --data data/mine --root root --dry-run",
+    )
+    forget.add_argument(
+        "what",
+        metavar="IMAGE|CAPTION",
+        help="a picture's file, its name in the data set, the SHA-256 of its file; or words",
+    )
+    forget.add_argument("--data", required=True, type=Path, metavar="DIR", help="the data set it is in, or was")
+    add_root(forget)
+    forget.add_argument("--why", default="", metavar="TEXT", help="goes into the record, which has nothing of it else")
+    forget.add_argument("--dry-run", action="store_true", help="only say which models saw it")
+    forget.add_argument("--json", action="store_true", help="what was done as one JSON object")
+
+
+def _say_step(step: str) -> None:
+    print(f"memefly: forgets: {step}", file=sys.stderr)
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    import_tensorflow()
+    from memefly import lock
+    from memefly.operations import forget, sightings
+
+    what = sightings.sought(arguments.root, arguments.what, arguments.data)
+    if arguments.dry_run:
+        found = sightings.seek(arguments.root, what)
+        print(textfile.to_json(found.as_dict(), indent=2) if arguments.json else "\n".join(sightings.describe(found)))
+        return 0
+    with lock.held(arguments.root):
+        done = forget.forget(arguments.root, what, arguments.data, arguments.why, told=_say_step)
+    print(textfile.to_json(done.as_dict(), indent=2) if arguments.json else "\n".join(forget.describe(done)))
     return 0

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from memefly.errors import ModelError
+from memefly.provenance import file_digest
 
 log = logging.getLogger("memefly.model")
 
@@ -45,7 +46,7 @@ def read_manifest(folder: str | Path) -> dict:
 def write_manifest(folder: Path, manifest: dict) -> None:
     """Writes `memefly.json`, last of all: it gains `files`, the size and SHA-256 of every other file in the folder."""
     files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
@@ -71,17 +72,9 @@ def damage(folder: str | Path, contents: bool = False) -> str:
             return f"{name} is gone"
         if path.stat().st_size != wanted["bytes"]:
             return f"{name} has {path.stat().st_size:,} bytes, and had {wanted['bytes']:,}"
-        if contents and _sha256(path) != wanted["sha256"]:
+        if contents and file_digest(path) != wanted["sha256"]:
             return f"{name} is not what was written"
     return ""
-
-
-def _sha256(path: Path) -> str:
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            content.update(part)
-    return content.hexdigest()
 
 
 def manifest_of_smaller(manifest: dict, precision: str) -> dict:

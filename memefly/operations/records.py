@@ -42,6 +42,11 @@ def read(root: str | Path, run_id: str) -> dict[str, Node]:
         return _Reader(store, protos).nodes(run_id)
 
 
+def under(root: str | Path, uri: str) -> Path:
+    """Where an artifact lies that ML Metadata knows by a name under ROOT (`components.places`)."""
+    return Path(root) / uri.removeprefix("root://")
+
+
 class _Reader:
     def __init__(self, store: Any, protos: Any):
         self._store, self._protos = store, protos

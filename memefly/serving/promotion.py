@@ -87,7 +87,7 @@ def promote(
             if settled and (settled.action, settled.label, settled.version) == ("promote", label, version):
                 return settled
             raise PromotionError(f"{label} is on version {version} already")
-        move = Move(_now(), who or _user(), why, "promote", label, before, version, uuid.uuid4().hex[:16])
+        move = Move(_now(), who or user(), why, "promote", label, before, version, uuid.uuid4().hex[:16])
         return _move(serving, move, wait, base_path)
 
 
@@ -112,7 +112,7 @@ def rollback(
             stands = f"has only been on version {now}" if now else "was never on a version"
             raise PromotionError(f"{label} {stands}; there is nothing to roll back to")
         version = _blessed(serving, before)
-        move = Move(_now(), who or _user(), why, "rollback", label, now, version, uuid.uuid4().hex[:16])
+        move = Move(_now(), who or user(), why, "rollback", label, now, version, uuid.uuid4().hex[:16])
         return _move(serving, move, wait)
 
 
@@ -278,7 +278,8 @@ def _settle(serving: Path) -> Move | None:
     return None
 
 
-def _user() -> str:
+def user() -> str:
+    """Who is at work here."""
     try:
         return getpass.getuser()
     except KeyError:  # a container's user without a name

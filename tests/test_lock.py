@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from memefly import lock
 from memefly.errors import UsageError
-from pipeline import lock
 
 HOME = Path(__file__).parents[2]
 _HOLDER = """
 import sys, time
-from pipeline import lock
+from memefly import lock
 with lock.held(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
