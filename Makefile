@@ -8,13 +8,14 @@ UNIT := $(PY) -m pytest tests -q -n 2 --dist loadfile --ignore tests/e2e --ignor
 LONG := tests/lanes tests/e2e tests/training tests/test_tracking.py tests/components tests/serving
 LONGEST_FIRST := $(LONG) $(filter-out $(LONG),$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help setup demo test unit lint stress bench lock fonts clean
+.PHONY: help setup demo test unit lint docs stress bench lock fonts clean
 
 help:
 	@echo "make demo    draw sample memes, run the whole pipeline on them, caption new ones ($(DEMO)/)"
 	@echo "make test    lint, unit tests, then the pipeline end to end"
 	@echo "make unit    the tests that need no TFX, under a minute"
-	@echo "make lint    ruff (style, formatting), mypy (types), deptry (requirements)"
+	@echo "make lint    ruff (style, formatting), mypy (types), deptry (requirements), the site's links and references"
+	@echo "make docs    the site of docs/, with the library's reference, into site/"
 	@echo "make stress  bad pictures, records and ROOTs in bulk, from seeds; minutes"
 	@echo "make bench   the side-by-side measurements in benchmarks/"
 	@echo "make setup   the virtual environment in .venv (the others call it); LANE=1.21 | 1.16 chooses, GPU=1 brings CUDA"
@@ -45,6 +46,10 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --no-error-summary
 	@bash requirements/unused.sh
+	@$(MAKE) -s docs
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 stress: setup
 	@$(PY) tests/stress
@@ -60,4 +65,4 @@ fonts: setup
 	bash requirements/fonts.sh
 
 clean:
-	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) site .pytest_cache .ruff_cache .hypothesis

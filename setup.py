@@ -57,6 +57,8 @@ EXTRAS = {
         *by_lane(PIPELINE),
         *by_lane(SERVING_API),
         "matplotlib>=3.9,<4",  # learning curves of the report
+        "markdown-it-py>=3",  # model cards as pages
+        "wandb-workspaces>=0.1",  # a report in W&B, from code
         *(
             "requests>=2.31,<3",
             "urllib3>=2.2",
@@ -84,6 +86,8 @@ EXTRAS = {
         *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
         *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
         *("fonttools>=4.50", "brotli>=1.1"),  # what is in the fonts of memes
+        # `make docs`; mkdocstrings 1.0 cannot do with pymdown-extensions from 12 on.
+        *("mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "pymdown-extensions>=10,<12"),
         "schemathesis>=4",  # whether the service does what its OpenAPI document says
         *("playwright>=1.50", "axe-playwright-python>=0.1"),  # its page, in Debian's Chromium
         *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),

@@ -1,6 +1,7 @@
 """W&B, and a server that does not do what one hopes for."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from wandb_server import KEY, WandbServer
 from memefly import tracking
 from memefly.errors import UsageError
 
+HOME = Path(__file__).parents[1]
 COLUMNS, ROWS = ["picture", "caption"], [[Image.new("RGB", (8, 8)), "a cat"]]
 
 
@@ -204,3 +206,61 @@ def test_what_wandb_raises_costs_nobody_else_a_thing(tmp_path, monkeypatch, capl
         run.log({"loss": 1.0})
         run.log({"loss": 2.0})
     assert told(caplog) == ["W&B has not kept all of this run: it failed (OSError: [Errno 28] No space left on device)"]
+
+
+@pytest.mark.slow
+def test_a_report_of_all_that_is_tracked(tmp_path, with_server, monkeypatch):
+    from memefly.tracking import wandb_report
+
+    assert wandb_report.save(tmp_path, "How they get on").startswith(f"{with_server.url}/user/memefly/reports/")
+    (view,) = with_server.views
+    assert (view["displayName"], view["projectName"], view["entityName"]) == ("How they get on", "memefly", "user")
+    source = "".join(path.read_text() for path in (HOME / "pipeline").glob("*.py"))
+    source += "".join(path.read_text() for path in (HOME / "components").rglob("*.py"))
+    tables = {*re.findall(r'log_table\(\s*"([^"]+)"', source)}
+    shown = {*re.findall(r'"key":\s*"([a-z]+/[a-z]+|samples)"', view["spec"])}
+    assert len(tables) >= 10 and shown == tables
+    jobs = {*re.findall(r'"value":\s*"([a-z-]+)"', view["spec"])}
+    assert jobs >= {"log-raw-data", "process-data", "train", "evaluate"}
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(UsageError, match="no WANDB_API_KEY"):
+        wandb_report.save(tmp_path, "x")
+
+
+@pytest.mark.slow
+def test_who_is_not_online_is_told_before_anything_is_sent(tmp_path, monkeypatch, with_server):
+    from memefly.tracking import sync
+
+    with pytest.raises(UsageError, match="expected ROOT of `memefly run"):
+        sync.sync(tmp_path)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(UsageError, match="leave WANDB_MODE out"):
+        sync.sync(tmp_path)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(UsageError, match="no WANDB_API_KEY"):
+        sync.sync(tmp_path)
+    assert not with_server.asked
+
+
+@pytest.mark.slow
+def test_what_was_tracked_offline_is_sent_once(tmp_path, monkeypatch, server):
+    from memefly.tracking import sync
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    track(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for key, value in server.environment().items():
+        monkeypatch.setenv(key, value)
+    import wandb
+
+    wandb.teardown()
+    server.behave("500", after=4)
+    assert sync.sync(tmp_path).left
+    server.behave("well")
+    told: list[str] = []
+    said = sync.sync(tmp_path, told.append)
+    assert (said.runs, said.left) == (1, []) and told[0].endswith("  sent")
+    assert "loss" in json.dumps(server.received)
+    assert sync.sync(tmp_path) == sync.Said()

@@ -64,6 +64,7 @@ class WandbServer(ThreadingHTTPServer):
         self.artifacts: list[Stored] = []
         self.linked: list[tuple[str, str, list[str]]] = []
         self.files: dict[str, bytes] = {}
+        self.views: list[dict] = []
         self.behaviour, self.after = "well", 0
         self.ended = threading.Event()
         self.lock = threading.Lock()
@@ -230,6 +231,22 @@ class _Handler(BaseHTTPRequestHandler):
         found.state = "COMMITTED"
         found.manifest = json.loads(self.server.files.get(f"/manifests/{found.id}", b'{"contents": {}}'))
         return {"commitArtifact": {"artifact": found.told()}}
+
+    def _GetProjects(self, variables: dict) -> dict:
+        user = {"__typename": "User", "id": "u1", "name": "user", "username": "user", "email": None, "admin": False}
+        user |= {"flags": "{}", "entity": "user", "deletedAt": None, "apiKeys": None, "teams": None}
+        node = {"__typename": "Project", "id": "p1", "name": "memefly", "entityName": "user", "isBenchmark": False}
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": node | {"createdAt": "2026", "user": user}}]}}
+
+    def _upsertView(self, variables: dict) -> dict:
+        self.server.views.append(variables)
+        view = {"id": "Vmlldzox", "project": {"id": "p1", "name": "memefly", "entityName": "user"}}
+        view |= {key: variables.get(key) or "" for key in ("type", "name", "displayName", "description", "spec")}
+        return {"upsertView": {"view": view | {"updatedAt": "2026-01-01T00:00:00Z"}, "inserted": True}}
+
+    def _ProjectInternalId(self, variables: dict) -> dict:
+        return {"project": {"id": "p1", "internalId": "UHJvamVjdEludGVybmFsSWQ6MQ=="}}
 
     def _OrganizationCoreWeaveOrganizationID(self, variables: dict) -> dict:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_root, positive, server
+from memefly.commands.parser import Command, add_root, not_negative, positive, server
 from memefly.errors import UsageError
 from memefly.quiet import import_tensorflow
 
@@ -20,7 +21,9 @@ def add(command: Command) -> None:
     add_lineage(command)
     add_doctor(command)
     add_wandb_sync(command)
+    add_wandb_report(command)
     add_forget(command)
+    add_gc(command)
 
 
 def add_runs(command: Command) -> None:
@@ -189,6 +192,25 @@ def _wandb_sync(arguments: argparse.Namespace) -> int:
     return 1 if said.left else 0
 
 
+def add_wandb_report(command: Command) -> None:
+    report = command(
+        "wandb-report",
+        _wandb_report,
+        "make a report in W&B, of its tables and curves",
+        "  WANDB_API_KEY=... memefly wandb-report --root root\n"
+        "  memefly wandb-report --root root --title 'Cats, November'",
+    )
+    add_root(report)
+    report.add_argument("--title", default="Captions", metavar="TEXT", help="of the report (Captions)")
+
+
+def _wandb_report(arguments: argparse.Namespace) -> int:
+    from memefly.tracking import wandb_report
+
+    print(wandb_report.save(arguments.root, arguments.title))
+    return 0
+
+
 def add_lineage(command: Command) -> None:
     lineage = command(
         "lineage",
@@ -275,4 +297,38 @@ def _forget(arguments: argparse.Namespace) -> int:
     with lock.held(arguments.root):
         done = forget.forget(arguments.root, what, arguments.data, arguments.why, told=_say_step)
     print(textfile.to_json(done.as_dict(), indent=2) if arguments.json else "\n".join(forget.describe(done)))
+    return 0
+
+
+def add_gc(command: Command) -> None:
+    gc = command(
+        "gc",
+        _gc,
+        "say what in a root nobody needs any more; delete it with --delete",
+        "  memefly gc --root root\n  memefly gc --root root --keep 10 --days 30\n  memefly gc --root root --delete",
+    )
+    add_root(gc)
+    gc.add_argument("--keep", type=positive, default=3, metavar="N", help="the newest N runs keep all they made (3)")
+    gc.add_argument(
+        "--days", type=not_negative, default=7.0, metavar="D",
+        help="checkpoints, W&B's runs and leftovers that were touched since are kept (7)",
+    )  # fmt: skip
+    gc.add_argument("--delete", action="store_true", help="delete it; without, nothing is")
+    gc.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    import_tensorflow()
+    from memefly import lock
+    from memefly.operations import gc
+
+    with lock.held(arguments.root) if arguments.delete else contextlib.nullcontext():
+        found = gc.plan(arguments.root, arguments.keep, arguments.days)
+        if arguments.delete:
+            gc.collect(arguments.root, found)
+    if arguments.json:
+        print(textfile.to_json(found.as_dict() | {"deleted": arguments.delete}, indent=2))
+        return 0
+    print("\n".join(gc.describe(found)))
+    print("deleted" if arguments.delete else "nothing is deleted; --delete does it")
     return 0

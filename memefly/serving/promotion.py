@@ -64,6 +64,11 @@ def history(root: str | Path) -> list[Move]:
         raise PromotionError(f"{path} has a line that is no move ({error}); mend or remove that line") from None
 
 
+def came_from(root: str | Path, label: str) -> int | None:
+    """The version that a rollback would put the label on; None where there is none."""
+    return _before(history(root), label, labels(root).get(label))
+
+
 def promote(
     root: str | Path,
     version: int | str,
