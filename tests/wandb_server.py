@@ -179,7 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _CreateArtifact(self, variables: dict) -> dict:
         given = variables.get("input") or variables
-        name, digest = given["artifactCollectionName"], given["digest"]
+        # `wandb sync` of the older lane says it its own way.
+        name = given.get("artifactCollectionName") or given["artifactCollectionNames"][0]
+        digest = given["digest"]
         of_name = [one for one in self.server.artifacts if one.name == name]
         found = next((one for one in of_name if one.digest == digest), None)
         if found is None:
@@ -244,6 +246,11 @@ class _Handler(BaseHTTPRequestHandler):
         view = {"id": "Vmlldzox", "project": {"id": "p1", "name": "memefly", "entityName": "user"}}
         view |= {key: variables.get(key) or "" for key in ("type", "name", "displayName", "description", "spec")}
         return {"upsertView": {"view": view | {"updatedAt": "2026-01-01T00:00:00Z"}, "inserted": True}}
+
+    def _RunUploadUrls(self, variables: dict) -> dict:
+        nodes = [{"name": name, "url": f"{self.server.url}/put", "updatedAt": None} for name in variables["files"]]
+        files = {"uploadHeaders": [], "edges": [{"node": node} for node in nodes]}
+        return {"model": {"bucket": {"id": f"b-{variables['run']}", "files": files}}}
 
     def _ProjectInternalId(self, variables: dict) -> dict:
         return {"project": {"id": "p1", "internalId": "UHJvamVjdEludGVybmFsSWQ6MQ=="}}

@@ -75,9 +75,9 @@ def forget(
         )
     done = Forgotten(what.kind, what.digest, models=found.models)
     forgotten.add(root, what.kind, what.digest, why, who or promotion.user())
-    for number in affected if what.kind == PICTURE else ():
-        found.sources.add(number[1])
-        found.captions |= {*number[2]}
+    for _, image, captions in affected if what.kind == PICTURE else ():
+        found.sources.add(image)
+        found.together.add(frozenset(captions))
     told("the data set")
     _clean_data(data, what, done)
     told("features")
@@ -273,11 +273,8 @@ class _Scrubber:
     """Takes what is forgotten out of texts."""
 
     def __init__(self, what: Sought, found: Sightings):
-        self._what, self._sources = what, found.sources
-        # Longest first: one may be part of another. What a picture was captioned with may be said of others too; but
-        # where it stands beside the picture, it goes with it.
-        self._captions = found.captions if what.kind == CAPTION else set()
-        self._beside = found.sources | found.captions
+        self._what, self._sources, self._captions = what, found.sources, found.captions
+        self._together = found.together  # where a picture has no name, all that was said of it is one
         self.images: set[str] = set()  # SHA-256 of W&B's pictures in rows that went
 
     def file(self, path: Path) -> bool:
@@ -333,7 +330,8 @@ class _Scrubber:
     def card(self, path: Path) -> bool:
         """Of a model: rows of its worst pictures."""
         content = path.read_text(encoding="utf-8")
-        escaped = {card.escaped(one) for one in self._beside | self._captions}
+        names = self._sources if self._what.kind == PICTURE else self._captions
+        escaped = {card.escaped(one) for one in names}
         rows = [line for line in content.splitlines() if line.startswith("| ![")]
         gone = [line for line in rows if any(one in line for one in escaped)]
         if not gone:
@@ -378,12 +376,12 @@ class _Scrubber:
         return any(name and name in line for name in named)
 
     def _shows(self, cell: Any) -> bool:
+        """Whether a cell of a table names the picture, or has the caption in it."""
         if not isinstance(cell, str):
             return False
-        said = {cell, *cell.split("\n")}
-        return bool(said & (self._beside if self._what.kind == PICTURE else self._captions)) or any(
-            self._what.is_said(one) for one in said
-        )
+        if self._what.kind == PICTURE:
+            return cell in self._sources or frozenset(cell.split("\n")) in self._together
+        return any(one in self._captions or self._what.is_said(one) for one in {cell, *cell.split("\n")})
 
 
 def _is_table(path: Path) -> bool:
@@ -395,7 +393,7 @@ def _clean_statistics(root: Path, found: Sightings, done: Forgotten) -> None:
     """TFDV's: the commonest values by name."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    gone = found.sources | found.captions | {found.sought.digest}
+    gone = {found.sought.digest, *(found.sources if found.sought.kind == PICTURE else found.captions)}
     for path in sorted(root.glob("artifacts/StatisticsGen/statistics/*/Split-*/FeatureStats.pb")):
         said = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
         changed = False

@@ -83,7 +83,9 @@ def _data(found: list[runs.Run], nodes: dict[str, Node]) -> dict[str, Any]:
     told = {name: said[name] for name in ("images", "captions", "quarantined", "splits") if name in said}
     cleaning = [row for row in said.get("cleaning", []) if row["changed"] or row["dropped"]]
     of_steps = {row["step"]: {"changed": row["changed"], "dropped": row["dropped"]} for row in cleaning}
-    return {"digest": generator.properties.get("fingerprint", ""), **told, "cleaning": of_steps}
+    digests = said.get("digests", {})  # of contents; the fingerprint knows files by their times
+    digest = digests.get("examples") or generator.properties.get("fingerprint", "")
+    return {"digest": digest, "raw": digests.get("raw", ""), **told, "cleaning": of_steps}
 
 
 def _baseline(found: list[runs.Run], nodes: dict[str, Node]) -> int | None:

@@ -55,7 +55,8 @@ class Sightings:
     sought: Sought
     models: list[Model] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)  # the pictures' names in their data set
-    captions: set[str] = field(default_factory=set)  # of a picture that is sought; the spellings of a caption
+    captions: set[str] = field(default_factory=set)  # the spellings of a caption that is sought
+    together: set[frozenset[str]] = field(default_factory=set)  # what a picture that is sought was captioned with
     examples: dict[str, set[str]] = field(default_factory=dict)  # URIs of Examples that have it, and in which splits
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +98,10 @@ def seek(root: str | Path, what: Sought) -> Sightings:
             said = captions if image_id == what.digest else [one for one in captions if what.is_said(one)]
             if not said or (what.kind == PICTURE and image_id != what.digest):
                 continue
-            found.captions |= {*said}
+            if what.kind == CAPTION:
+                found.captions |= {*said}
+            else:
+                found.together.add(frozenset(said))
             found.sources.add(feature["source"].bytes_list.value[0].decode())
             found.examples.setdefault(uri, set()).add(split)
     found.models = list(_models(root, found.examples))

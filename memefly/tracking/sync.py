@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -97,20 +98,20 @@ def _send(folder: Path) -> str:
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-offline", "--mark-synced"]
     command += ["-p", server.project(), *(["-e", entity] if (entity := os.environ.get("WANDB_ENTITY")) else [])]
 
-    def work() -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [*command, str(folder)], capture_output=True, text=True, check=False, timeout=_RUN, stdin=subprocess.DEVNULL
-        )
-
-    try:
-        done = server.within(_RUN, work, server.ask)
-    except (TimeoutError, subprocess.TimeoutExpired, server.OutOfReach) as error:
-        return first_line(error)
-    if done.returncode == 0 and list(folder.glob("*.synced")):
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    with subprocess.Popen([*command, str(folder)], text=True, start_new_session=True, **pipes) as process:
+        try:
+            output, _ = server.within(_RUN, process.communicate, server.ask)
+        except (TimeoutError, server.OutOfReach) as error:
+            return first_line(error)
+        finally:  # with the processes of its own, which go on trying for hours
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode == 0 and list(folder.glob("*.synced")):
         (folder / CUT).unlink(missing_ok=True)
         return ""
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"`wandb sync` ended with {done.returncode}"
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"`wandb sync` ended with {process.returncode}"
 
 
 def _say(root: Path, said: Said, told: Callable[[str], None]) -> None:

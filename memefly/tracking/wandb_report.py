@@ -21,7 +21,7 @@ _CURVES = (
     ("BLEU-4 on val", ["val_bleu4"]),
     ("bits a character on val", ["val_bits_a_character"]),
 )
-_PARTS = (
+PARTS = (
     ("What was brought", "log-raw-data", ("raw/pictures",)),
     ("What became of it", "process-data", ("processed/cleaning", "processed/captions", "processed/projection")),
     ("What it says as it learns", "train", ("samples",)),
@@ -43,10 +43,10 @@ def build(entity: str, project: str, title: str) -> Any:
         reports.H2("Training"),
         reports.PanelGrid(
             runsets=[runs("train")],
-            panels=[reports.LinePlot(title=name, x="Step", y=metrics) for name, metrics in _CURVES],
+            panels=[reports.LinePlot(title=name, x="Step", y=[*metrics]) for name, metrics in _CURVES],
         ),
     ]
-    for heading, job_type, tables in _PARTS:
+    for heading, job_type, tables in PARTS:
         blocks += [
             reports.H2(heading),
             reports.PanelGrid(
@@ -62,8 +62,8 @@ def build(entity: str, project: str, title: str) -> Any:
 
 
 def save(root: str | Path, title: str) -> str:
-    """Saves it in the project that runs are tracked in; its URL. Raises `UsageError` where there is no server to save it
-    to, or that refuses it."""
+    """Saves it in the project that runs are tracked in; its URL. Raises `UsageError` where there is no server to save
+    it to, or that refuses it."""
     if not os.environ.get("WANDB_API_KEY"):
         raise UsageError("no WANDB_API_KEY: a report is W&B's, and wants an account there")
     if server.check(root) not in server.ONLINE:

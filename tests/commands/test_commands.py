@@ -28,7 +28,7 @@ def memefly(*arguments: str) -> subprocess.CompletedProcess:
 def test_help_lists_the_commands_and_loads_nothing_heavy():
     done = memefly("--help")
     assert done.returncode == 0
-    assert all(re.search(rf"^    {name} ", done.stdout, re.MULTILINE) for name in COMMANDS)
+    assert all(re.search(rf"^    {name}\s", done.stdout, re.MULTILINE) for name in COMMANDS)
     assert "exit status: 0 done" in done.stdout
     code = (
         "import sys\nfrom pipeline import command\ntry:\n    command.main(['--help'])\nexcept SystemExit:\n    pass\n"

@@ -1,11 +1,12 @@
 """The pipeline in parts, each a command of its own, and what W&B is told of them."""
 
+import gzip
 import json
 import os
 from pathlib import Path
 
 import pytest
-from wandb_server import WandbServer
+from wandb_server import KEY, WandbServer
 
 from memefly.errors import UsageError
 from memefly.exported.manifest import read_manifest
@@ -107,6 +108,15 @@ def test_wandb_sees_the_whole_way(server, parted):
 def ref_number(root: Path) -> str:
     (folder,) = (root / "artifacts" / "ImageFeatures" / "features").iterdir()
     return folder.name
+
+
+def test_no_key_is_kept(parted):
+    """Nor said: in ML Metadata, W&B's own logs, artifacts, reports, cards."""
+    root, _ = parted
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    content = {path: path.read_bytes() for path in files}
+    content |= {path: gzip.decompress(held) for path, held in content.items() if path.suffix == ".gz"}
+    assert len(content) > 50 and [path for path, held in content.items() if KEY.encode() in held] == []
 
 
 def test_the_same_content_is_never_a_second_version(server, parted, part):

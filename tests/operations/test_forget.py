@@ -57,7 +57,7 @@ def test_which_models_saw_it(root, whole):
     (model,) = seen.models
     run = json.loads((root / "runs" / "latest" / "summary.json").read_text())
     assert (model.run, model.part, model.version) == (run["run_id"], "learned from it", int(Path(run["pushed"]).name))
-    assert seen.sought.digest == image_id and seen.captions == {*captions}
+    assert seen.sought.digest == image_id and seen.together == {frozenset(captions)}
     said = sightings.seek(root, sightings.sought(root, captions[0].upper() + "!!"))
     assert said.sought.kind == "caption" and source in said.sources and said.models[0].run == run["run_id"]
     assert sightings.seek(root, sightings.sought(root, "nobody ever said that")).models == []
