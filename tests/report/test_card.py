@@ -35,7 +35,8 @@ def folders(tmp_path):
         "data": {
             "images": 1200, "captions": 6000, "quarantined": 3,
             "splits": {"train": {"images": 1000, "captions": 5000}},
-            "cleaning": [{"step": "urls", "changed": 2, "dropped": 1}], "digests": {"raw": "r" * 64, "examples": "e" * 64},
+            "cleaning": [{"step": "urls", "changed": 2, "dropped": 1}],
+            "digests": {"raw": "r" * 64, "examples": "e" * 64},
         },
     }  # fmt: skip
     (run / "summary.json").write_text(json.dumps(summary))
