@@ -55,6 +55,9 @@ else:
     Slice = Literal[SLICES]
 # Of Beam's arguments: those whose value is for the engine alone.
 SECRET = re.compile(r"(?is)^(--[^=]*(?:key|secret|password|passwd|token|credential)[^=]*=).+")
+_SAID = re.compile(  # the same, in a message
+    r"(?i)(--[^='\" ]*(?:key|secret|password|passwd|token|credential)[^='\" ]*=)[^'\",]+"
+)
 DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
 
@@ -327,4 +330,5 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return f"{where} is no key; known are {known}"
     if not where:
         return in_our_words(problem)
-    return f"{where}: {in_our_words(problem)}, got {problem['input']!r}"
+    said = _SAID.sub(r"\1(not told)", repr(problem["input"]))
+    return f"{where}: {in_our_words(problem)}, got {said}"

@@ -68,8 +68,10 @@ class _Teller:
 
     def tell(self, job: str) -> None:
         uses, makes, links = getattr(self, f"_{job.replace('-', '_')}")()
-        run = tracking.opened(self._home, job) if job in ("train", "evaluate") else self._tabled(job)
-        if run is None:
+        if job not in ("train", "evaluate"):  # of which the components have told
+            self._table(job)
+        run = tracking.opened(self._home, job)
+        if not run:  # W&B is turned off
             return
         names = f"run-{self._summary.run_id}"
         makes = [Artifact(**{**vars(made), "aliases": (*made.aliases, names)}) for made in makes]
@@ -159,8 +161,8 @@ class _Teller:
 
     # --- what there is to look at ---------------------------------------------------------------------------------
 
-    def _tabled(self, job: str) -> str | None:
-        """A run of W&B's with the part's tables: its id; None where W&B is turned off."""
+    def _table(self, job: str) -> None:
+        """A run of W&B's with the part's tables."""
         config = {"run": self._summary.run_id, "git": self._summary.git, "encoder": self._summary.encoder}
         with tracking.Run(self._home, job_type=job, config=config) as run:
             if job == "log-raw-data":
@@ -176,7 +178,6 @@ class _Teller:
                 run.log_table(
                     "processed/projection", ["picture", "source", "caption", "group", "x", "y"], self._placed()
                 )
-        return tracking.opened(self._home, job) or None
 
     def _raw_rows(self) -> Iterator[list[Any]]:
         """As they were brought, so many as are asked for, the same ones each time."""

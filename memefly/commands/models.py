@@ -118,6 +118,10 @@ def add_evaluate(command: Command, of_root: OfRoot | None = None) -> None:
 
 
 _UNTOLD = ("bleu4_gain", "cider_gain", "distinct_share", "captions")  # by `memefly evaluate`: others say as much
+_OF_MODELS = {  # what `evaluate` takes with --model alone, and what it is where nobody says it
+    "split": "eval", "against": None, "beam": None, "draws": 1, "distances": False, "pictures": None,
+    "tokenizer": "memefly",
+}  # fmt: skip
 _WHOLE, _SHARES = ("distinct_captions", "vocabulary"), ("_share", "template_recall")
 
 
@@ -131,6 +135,11 @@ def _evaluate(of_root: OfRoot | None, arguments: argparse.Namespace) -> int:
             raise UsageError(
                 "evaluate --root runs a part of the pipeline, which is not here: pip install 'memefly[pipeline]', and "
                 "call `memefly`"
+            )
+        given = {name: getattr(arguments, name) for name in _OF_MODELS}
+        if wrong := [name for name, value in given.items() if value != _OF_MODELS[name]]:
+            raise UsageError(
+                f"--{wrong[0]} is for a model by itself, --model; what --root gates, its configuration says"
             )
         return of_root(arguments)
     if arguments.config or arguments.set:

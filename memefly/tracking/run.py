@@ -148,9 +148,9 @@ class Run:
 
     def _note(self) -> None:
         """For what is told of it later, by another process (`opened`)."""
-        if self._ours and not getattr(self.run, "disabled", False):
-            with (self._root / "wandb" / OPENED).open("a", encoding="utf-8") as file:
-                file.write(f"{self._job_type}\t{self.run.id}\n")
+        kept = "" if getattr(self.run, "disabled", False) else self.run.id
+        with (self._root / "wandb" / OPENED).open("a", encoding="utf-8") as file:
+            file.write(f"{self._job_type}\t{kept}\n")
 
     def _do(self, work: Callable[[Any], None]) -> None:
         """Has W&B do `work` with the run. Where it cannot, or not in time, an offline run goes on from there."""
@@ -191,7 +191,8 @@ class Run:
 
 
 def opened(root: str | Path, job_type: str) -> str:
-    """The id of the newest run of that job type; "" where there is none."""
+    """The id of the newest run of that job type, of which it may be a part; "" where there is none, or W&B is turned
+    off."""
     path = Path(root) / "wandb" / OPENED
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((line.partition("\t")[2] for line in reversed(lines) if line.startswith(f"{job_type}\t")), "")

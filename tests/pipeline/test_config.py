@@ -148,3 +148,9 @@ def test_what_is_told_of_it_gives_nothing_away():
     assert told == config.load("tiny", overrides).told()
     assert told["safety"]["block"] != config.load("tiny", ["safety.block=[zork]"]).told()["safety"]["block"]
     assert config.load("tiny").told()["safety"]["block"] == [] and told["network"]["units"] == 64
+
+
+def test_what_is_wrong_is_told_without_what_opens_a_store():
+    with pytest.raises(ConfigError) as told:
+        config.load("tiny", ["beam='--s3_secret_access_key=hush,--runner=x'"])
+    assert "hush" not in str(told.value) and "--s3_secret_access_key=(not told)" in str(told.value)
