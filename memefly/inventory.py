@@ -13,14 +13,14 @@ import json
 import os
 from pathlib import Path
 
+from memefly import storage
+
 
 def write(folder: str | Path) -> None:
     """Lists the files of an artifact that is complete, with their sizes."""
     path = _list_of(Path(folder))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(_files(Path(folder))), encoding="utf-8")
-    os.replace(partial, path)
+    storage.replace(path, json.dumps(_files(Path(folder))))
 
 
 def lost(folder: str | Path) -> str:

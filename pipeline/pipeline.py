@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
@@ -33,7 +32,7 @@ from components.model_resolver.strategy import LatestBlessedOther
 from components.serving_validator.component import ServingValidator
 from components.tracking.component import Tracking
 from components.version_pusher.component import VersionPusher
-from memefly import encoders
+from memefly import encoders, storage
 from memefly.datasets import forgotten, records
 from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
@@ -221,7 +220,5 @@ def _by_content(schema_file: str, root: Path) -> str:
     copy = root / inside
     if not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        partial = copy.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(content)
-        os.replace(partial, copy)
+        storage.replace(copy, content)
     return f"root://{inside}"

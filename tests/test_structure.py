@@ -26,8 +26,8 @@ MEMEFLY = (
     ("safety",),
     ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "metadata_store"),
-    ("textfile",),
-    ("decoding_config", "errors", "sandbox", "schemas", "spelling", "subwords", "temporary", "inventory", "lock"),
+    ("inventory", "lock", "textfile"),
+    ("decoding_config", "errors", "sandbox", "schemas", "spelling", "storage", "subwords", "temporary"),
 )
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from memefly import text, textfile
+from memefly import storage, text, textfile
 from memefly.errors import UsageError
 
 FILE = "forgotten.jsonl"
@@ -52,13 +51,8 @@ def add(root: str | Path, kind: str, digest: str, why: str, who: str) -> None:
     path = Path(root) / FILE
     when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     said = textfile.to_json({"when": when, "who": who, "why": why, "kind": kind, "digest": digest}) + "\n"
-    content = path.read_bytes() if path.is_file() else b""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content + said.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    storage.replace(path, before + said)
 
 
 def digest_of(caption: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memefly import inventory, textfile
+from memefly import inventory, storage, textfile
 from memefly.datasets import forgotten
 from memefly.datasets import records as lines
 from memefly.errors import UsageError
@@ -294,7 +294,7 @@ class _Scrubber:
         except ValueError:
             return False
         if changed:
-            _replace(path, fresh.encode())
+            storage.replace(path, fresh.encode())
         return changed
 
     def zipped(self, path: Path) -> bool:
@@ -303,14 +303,14 @@ class _Scrubber:
         kept = [pair for pair in said if not self._what.is_said(pair[1])]
         if len(kept) == len(said):
             return False
-        _replace(path, gzip.compress("".join(json.dumps(pair) + "\n" for pair in kept).encode(), mtime=0))
+        storage.replace(path, gzip.compress("".join(json.dumps(pair) + "\n" for pair in kept).encode(), mtime=0))
         return True
 
     def log(self, path: Path) -> bool:
         content = path.read_text(encoding="utf-8", errors="replace")
         fresh = "".join(line if not self._names(line) else f"{WORD}\n" for line in content.splitlines(keepends=True))
         if fresh != content:
-            _replace(path, fresh.encode())
+            storage.replace(path, fresh.encode())
         return fresh != content
 
     def table(self, path: Path) -> bool:
@@ -324,7 +324,7 @@ class _Scrubber:
                 if isinstance(cell, dict) and cell.get("_type") == "image-file":
                     self.images.add(cell.get("sha256", ""))
         said["data"] = [row for row in said["data"] if row not in gone]
-        _replace(path, textfile.to_json(said).encode())
+        storage.replace(path, textfile.to_json(said).encode())
         return True
 
     def card(self, path: Path) -> bool:
@@ -340,8 +340,8 @@ class _Scrubber:
             name = line.partition("](")[2].partition(")")[0]
             (path.parent / name).unlink(missing_ok=True)
         fresh = "\n".join(line for line in content.splitlines() if line not in gone) + "\n"
-        _replace(path, fresh.encode())
-        _replace(path.with_name(card.PAGE), card.page(fresh).encode())
+        storage.replace(path, fresh.encode())
+        storage.replace(path.with_name(card.PAGE), card.page(fresh).encode())
         return True
 
     def clean(self, said: Any) -> Any:
@@ -407,7 +407,7 @@ def _clean_statistics(root: Path, found: Sightings, done: Forgotten) -> None:
                     values.extend(copies)
                     changed = True
         if changed:
-            _replace(path, said.SerializeToString())
+            storage.replace(path, said.SerializeToString())
             inventory.write(path.parents[1])
             done.files.append(str(path.relative_to(root)))
 
@@ -427,12 +427,6 @@ def _left(root: Path, what: Sought, found: Sightings) -> Iterator[str]:
                 continue
         if any(name in content for name in wanted):
             yield str(path.relative_to(root))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def describe(done: Forgotten) -> list[str]:

@@ -24,6 +24,7 @@ import jinja2
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from memefly import storage
 from memefly.errors import UsageError
 from memefly.exported.manifest import read_manifest
 from memefly.metrics.titles import TITLES
@@ -71,7 +72,7 @@ def write(run: str | Path, version: str | Path, said: CardConfig) -> Path:
     (version / PICTURES).mkdir(exist_ok=True)
     for number, one in enumerate(worst, 1):
         one["file"] = f"{PICTURES}/worst-{number}.jpg"
-        _replace(version / one["file"], base64.b64decode(one["image"]))
+        storage.replace(version / one["file"], base64.b64decode(one["image"]))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -83,8 +84,8 @@ def write(run: str | Path, version: str | Path, said: CardConfig) -> Path:
         titles=_TITLES, results=_RESULTS, machine=_machine(),
         seconds={one["name"]: one["seconds"] for one in summary.get("components", [])},
     )  # fmt: skip
-    _replace(version / CARD, text.encode())
-    _replace(version / PAGE, page(text).encode())
+    storage.replace(version / CARD, text)
+    storage.replace(version / PAGE, page(text))
     return version / CARD
 
 
@@ -147,9 +148,3 @@ def _score(value: Any) -> str:
 def _machine() -> dict[str, Any]:
     """What there is to compute with, here."""
     return {"processors": os.cpu_count() or 1, "kind": platform.processor() or platform.machine()}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -12,10 +12,10 @@ Each of these is one rename.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
+from memefly import storage
 from memefly.errors import PromotionError
 from memefly.serving.moves import Move
 
@@ -66,14 +66,4 @@ class Journal:
     def _stand(self, stage: str) -> None:
         self.stage = stage
         said = {"stage": stage, "move": asdict(self.move), "before": self.before, "after": self.after}
-        replace(self.path, json.dumps(said))
-
-
-def replace(path: Path, content: str) -> None:
-    """A file as a whole: a reader finds it as it was, or as it is to be."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        storage.replace(self.path, json.dumps(said))

@@ -36,8 +36,9 @@ from pathlib import Path
 
 from memefly.errors import MemeflyError, PromotionError, first_line
 from memefly.exported.manifest import MANIFEST, damage, read_manifest, versions
-from memefly.serving.journal import Journal, replace
+from memefly.serving.journal import Journal
 from memefly.serving.moves import Move, parties
+from memefly.storage import replace
 
 log = logging.getLogger("memefly.promotion")
 

@@ -398,6 +398,8 @@ class Wandb(types.ModuleType):
 
 
 class WandbRun:
+    id, disabled = "w1", False
+
     def __init__(self, wandb, chosen, arguments):
         self.wandb, self.config, self.arguments, self.logged, self.exit_code = wandb, chosen, arguments, [], None
 
