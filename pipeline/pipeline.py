@@ -107,6 +107,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
             "code": code_digest(*_TRANSFORM_CODE),
         },
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        disable_analyzer_cache=True,  # which no later run is given
         disable_statistics=True,  # TFX would count the bytes of every feature as a string, for a minute
     )
     transform.add_upstream_node(example_validator)  # no output of the one feeds the other, but order matters

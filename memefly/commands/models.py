@@ -138,9 +138,7 @@ def _evaluate(of_root: OfRoot | None, arguments: argparse.Namespace) -> int:
             )
         given = {name: getattr(arguments, name) for name in _OF_MODELS}
         if wrong := [name for name, value in given.items() if value != _OF_MODELS[name]]:
-            raise UsageError(
-                f"--{wrong[0]} is for a model by itself, --model; what --root gates, its configuration says"
-            )
+            raise UsageError(f"--{wrong[0]} is for --model alone; how --root judges, its configuration says")
         return of_root(arguments)
     if arguments.config or arguments.set:
         raise UsageError("--config and --set are of a pipeline, with --root; a model knows its own configuration")

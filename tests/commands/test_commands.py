@@ -52,6 +52,17 @@ def test_wrong_use_is_2():
     assert "expected a whole number from 1" in memefly("sample", "/tmp/x", "--images", "0").stderr
 
 
+def test_the_gate_of_a_root_is_no_evaluation_of_a_model(tmp_path, capsys):
+    """What only one of the two takes is refused by the other; and without a pipeline there is no gate."""
+    root = ["evaluate", "--root", str(tmp_path), "--data", str(tmp_path)]
+    assert command.main([*root, "--beam", "3"]) == 2
+    assert "--beam is for --model alone" in capsys.readouterr().err
+    assert cli.main(root) == 2
+    assert "pip install 'memefly[pipeline]'" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--model", "m", "--data", "d", "--set", "training.epochs=2"]) == 2
+    assert "a model knows its own configuration" in capsys.readouterr().err
+
+
 def test_sample_and_a_folder_that_is_taken(tmp_path, capsys):
     assert cli.main(["sample", str(tmp_path / "s"), "--images", "3"]) == 0
     assert "3 memes with 15 captions" in capsys.readouterr().out

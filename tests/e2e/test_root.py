@@ -137,8 +137,8 @@ def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog):
 
 
 def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
-    second = run(root, "training.max_steps=30")
-    assert second.pushed and second.baseline
+    second = run(root, "training.max_steps=30", to_node="Evaluator")
+    assert second.blessed and second.baseline
     unfit = "gate.floors.bleu4=0.9"  # what is trained next is not blessed
     third = run(root, "training.max_steps=3", unfit, to_node="Evaluator")
     assert third.baseline["bleu4"] == pytest.approx(second.metrics["bleu4"])
