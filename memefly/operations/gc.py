@@ -8,12 +8,13 @@ of trainings that nobody took up again, runs that W&B has. First said, then dele
 
 Kept are the runs in `found.kept`, each with why, and all that they made or had from the cache: those of versions that
 have a label, or would have it again by a rollback, of the two newest blessed models (the live one, and what that one is
-measured against when it runs again), of the newest that was blessed, and the newest `keep`. Pushed versions, summaries
-and reports are kept altogether, and so is what is not known here.
+measured against when it runs again), of the newest that was blessed, of trials of sweeps, and the newest `keep`. Pushed
+versions, summaries and reports are kept altogether, and so is what is not known here.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from memefly import metadata_store
-from memefly.errors import UsageError
 from memefly.operations import records, runs
 from memefly.serving import promotion
 from memefly.tracking.run import CUT
@@ -50,11 +50,13 @@ class Plan:
 
 def plan(root: str | Path, keep: int = 3, days: float = 7.0) -> Plan:
     """What could be deleted: artifacts of all runs but those that are kept, of which the newest `keep`; checkpoints,
-    leftovers and W&B's runs that were not touched for `days`. Raises `UsageError` where ROOT is none."""
+    leftovers and W&B's runs that were not touched for `days`. Raises `UsageError` where ROOT is none, or where its ML
+    Metadata cannot be read: nobody would know then what is needed."""
     root, found = Path(root).resolve(), Plan()
     every = runs.read(root)
-    nodes = {run.run_id: _nodes(root, run.run_id) for run in every}
-    found.kept = _kept(root, every, nodes, keep)
+    nodes = {run.run_id: records.read(root, run.run_id) for run in every}
+    old = time.time() - days * _DAY
+    found.kept = _kept(root, every, nodes, keep, old)
     uris = {
         uri
         for run in found.kept
@@ -67,7 +69,6 @@ def plan(root: str | Path, keep: int = 3, days: float = 7.0) -> Plan:
     }
     found.waste += _artifacts(root, known, uris, found)
     found.waste += _features(root, uris, [run for run in every if run.run_id in found.kept], found)
-    old = time.time() - days * _DAY
     found.waste += _checkpoints(root, old, days)
     found.waste += _of_wandb(root, old, days)
     found.waste += _leftovers(root, old)
@@ -94,7 +95,7 @@ def collect(root: str | Path, found: Plan) -> None:
             path.unlink(missing_ok=True)
 
 
-def _kept(root: Path, every: list[runs.Run], nodes: dict[str, dict], keep: int) -> dict[str, list[str]]:
+def _kept(root: Path, every: list[runs.Run], nodes: dict[str, dict], keep: int, old: float) -> dict[str, list[str]]:
     kept: dict[str, list[str]] = {}
 
     def because(run: str, why: str) -> None:
@@ -106,6 +107,10 @@ def _kept(root: Path, every: list[runs.Run], nodes: dict[str, dict], keep: int) 
     for run in every:
         if run.state == "running":
             because(run.run_id, "at work")
+    for path in sorted(root.glob("sweeps/*/trials.jsonl")):
+        if path.stat().st_mtime >= old:  # whose best model has only to be judged
+            for line in path.read_text(encoding="utf-8").splitlines():
+                because(json.loads(line).get("run_id") or "", f"a trial of the sweep {path.parent.name}")
     blessed = [run for run in every if run.state in ("pushed", "blessed")]
     models: dict[str, str] = {}  # the run of each blessed model, the newest first
     for run in blessed:
@@ -193,7 +198,8 @@ def _of_wandb(root: Path, old: float, days: float) -> Iterator[Waste]:
     folders = [path for path in (root / "wandb").glob("*run-*") if path.is_dir() and not path.is_symlink()]
     waiting = False
     for folder in sorted(folders):
-        sent = list(folder.glob("*.synced")) or not (folder.name.startswith("offline-") or (folder / CUT).exists())
+        ended = not folder.name.startswith("offline-") and (folder / "files" / "wandb-summary.json").exists()
+        sent = list(folder.glob("*.synced")) or (ended and not (folder / CUT).exists())
         waiting = waiting or not sent
         if sent and _touched(folder) < old:
             yield Waste("wandb", folder.relative_to(root).as_posix(), _size(folder), f"W&B has it, for {days:g} days")
@@ -208,13 +214,6 @@ def _leftovers(root: Path, old: float) -> Iterator[Waste]:
         for path in sorted(root.glob(pattern)):
             if path.lstat().st_mtime < old:
                 yield Waste("leftovers", path.relative_to(root).as_posix(), _size(path), "a kill left it behind")
-
-
-def _nodes(root: Path, run_id: str) -> dict[str, records.Node]:
-    try:
-        return records.read(root, run_id)
-    except UsageError:  # of before ML Metadata began afresh
-        return {}
 
 
 def _size(path: Path) -> int:

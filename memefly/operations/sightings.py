@@ -114,7 +114,7 @@ def _models(root: str | Path, examples: dict[str, set[str]]) -> Iterator[Model]:
     every = list(reversed(runs.read(root)))
     pushed = {one.run_id: one.version for one in every}
     for run in every:
-        nodes = _nodes(root, run.run_id)
+        nodes = records.read(root, run.run_id)
         if "Trainer" not in nodes or nodes["Trainer"].state != "ran" or "CaptionExampleGen" not in nodes:
             continue
         model = records.under(root, nodes["Trainer"].outputs["model"][0]) / "Format-Serving"
@@ -141,18 +141,11 @@ def _version_of(root: str | Path, digest: str) -> int | None:
     return None
 
 
-def _nodes(root: str | Path, run_id: str) -> dict[str, records.Node]:
-    try:
-        return records.read(root, run_id)
-    except UsageError:
-        return {}
-
-
 def _examples_of(root: str | Path) -> list[str]:
     """URIs of all that CaptionExampleGen made and that is there still."""
     found: dict[str, None] = {}
     for run in runs.read(root):
-        node = _nodes(root, run.run_id).get("CaptionExampleGen")
+        node = records.read(root, run.run_id).get("CaptionExampleGen")
         for uri in node.outputs.get("examples", ()) if node else ():
             if records.under(root, uri).is_dir():
                 found[uri] = None

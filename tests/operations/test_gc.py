@@ -55,6 +55,12 @@ def test_what_nobody_needs_is_said_then_deleted_and_all_else_goes_on(whole, meme
     before = sorted(str(path) for path in root.rglob("*"))
     assert "MiB" in "\n".join(gc.describe(found)) and sorted(str(path) for path in root.rglob("*")) == before
 
+    # A sweep's trials are not of no use: the best has only to be judged.
+    (root / "sweeps" / "rates").mkdir(parents=True)
+    (root / "sweeps" / "rates" / "trials.jsonl").write_text(json.dumps({"run_id": unblessed.run_id}) + "\n")
+    assert gc.plan(root, keep=1, days=7).kept[unblessed.run_id] == ["a trial of the sweep rates"]
+    shutil.rmtree(root / "sweeps")
+
     # What is old is waste, unless it has yet to be sent.
     old = time.time() - 10 * 86400
     (root / "checkpoints" / "aborted").mkdir(parents=True)
