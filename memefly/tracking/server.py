@@ -60,6 +60,24 @@ def check(root: str | Path) -> str:
     return mode if _found[asked] is None else "offline"
 
 
+@contextlib.contextmanager
+def wanted(root: str | Path) -> Iterator[None]:
+    """For what is nothing without W&B's server, in the block: the key is WANDB_API_KEY's or netrc's. Raises
+    `UsageError` as `check` does, and where WANDB_MODE says to ask nobody, or nobody answers."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode and mode not in ONLINE:
+        raise UsageError(f"WANDB_MODE={mode}: this speaks to W&B's server; leave WANDB_MODE out")
+    os.environ["WANDB_MODE"] = mode or "online"
+    try:
+        if check(root) not in ONLINE:
+            raise UsageError("W&B does not answer; nothing was sent, and what is to be is kept in ROOT/wandb")
+        with environment(root):
+            yield
+    finally:
+        if mode is None:
+            os.environ.pop("WANDB_MODE", None)
+
+
 def give_up(why: str) -> None:
     """From now on runs of this process are tracked offline; says so, once."""
     if _found.get(_asked()) is None:

@@ -49,19 +49,12 @@ class Said:
 
 def sync(root: str | Path, told: Callable[[str], None] = lambda line: None) -> Said:
     """All that the server has not got yet, in the order in which it was; `told` hears a line for each thing. Raises
-    `UsageError` where there is no key, or what `server.check` raises."""
+    `UsageError` as `server.wanted` does."""
     root = Path(root).resolve()
-    mode = os.environ.get("WANDB_MODE") or ""
     if not (root / "runs").is_dir() and not (root / "wandb").is_dir():
         raise UsageError(f"no runs in {root}: expected ROOT of `memefly run --root ROOT`")
-    if mode and mode not in server.ONLINE:
-        raise UsageError(f"WANDB_MODE={mode}: this speaks to W&B's server; leave WANDB_MODE out")
-    if server.check(root) not in server.ONLINE:
-        if not os.environ.get("WANDB_API_KEY"):
-            raise UsageError("no WANDB_API_KEY: set the key of the account in which the runs are to be")
-        raise UsageError("W&B does not answer; nothing was sent, and all of it is kept in ROOT/wandb")
     said = Said()
-    with server.environment(root):
+    with server.wanted(root):
         for folder in _waiting(root):
             if why := _send(folder):
                 said.left.append(f"{folder.name}: {why}")

@@ -62,13 +62,9 @@ def build(entity: str, project: str, title: str) -> Any:
 
 
 def save(root: str | Path, title: str) -> str:
-    """Saves it in the project that runs are tracked in; its URL. Raises `UsageError` where there is no server to save
-    it to, or that refuses it."""
-    if not os.environ.get("WANDB_API_KEY"):
-        raise UsageError("no WANDB_API_KEY: a report is W&B's, and wants an account there")
-    if server.check(root) not in server.ONLINE:
-        raise UsageError("W&B does not answer, or WANDB_MODE says not to ask it; no report was made")
-    with server.environment(root):
+    """Saves it in the project that runs are tracked in; its URL. Raises `UsageError` as `server.wanted` does,
+    and where the server refuses it."""
+    with server.wanted(root):
         import wandb
 
         entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
