@@ -32,6 +32,7 @@ from tfx.utils import path_utils
 from components.caption_example_gen import executor as example_gen
 from components.places import Places
 from memefly import images, textfile, tracking
+from memefly.datasets import forgotten
 from memefly.datasets import records as lines
 from memefly.datasets.examples import read, strings
 from memefly.datasets.splits import SPLITS
@@ -39,6 +40,7 @@ from memefly.errors import MemeflyError, first_line
 from memefly.exported.manifest import read_manifest
 from memefly.operations import records
 from memefly.report import gallery, report
+from memefly.safety import Safety
 from memefly.spelling import Spelling
 from memefly.text import UNKNOWN_ID, Vocabulary
 from memefly.tracking import manifest, sync
@@ -185,20 +187,20 @@ class _Teller:
             self._config.tracking.pictures, lines.read_lines(self._data),
             key=lambda line: (hashlib.sha256(line.content.encode("utf-8", "surrogatepass")).digest(), line.number),
         )  # fmt: skip
-        cleaning = self._config.data.cleaning.with_safety(self._config.safety)
+        safety, gone = Safety(self._config.safety), forgotten.read(self._home)
         for line in sorted(chosen, key=lambda line: line.number):
             try:
                 record = lines.parse(line)
                 content = images.read_file(self._data / record.image, self._config.data.max_pixels, name=record.image)
+                if hashlib.sha256(content).hexdigest() in gone["picture"]:
+                    yield [line.number, "", None, "", "", forgotten.FORGOTTEN]
+                    continue
                 picture = gallery.thumbnail(images.canonical(content, self._config.data.max_pixels).data)
             except MemeflyError as error:
                 yield [line.number, "", None, "", "", first_line(error)]
                 continue
-            said = []
-            for caption in record.captions:
-                dropped = cleaning.clean(caption).dropped
-                hidden = any(one.step == dropped and not one.tells for one in cleaning)
-                said.append(_WITHHELD if hidden else caption)
+            kept = [one for one in record.captions if forgotten.digest_of(one) not in gone["caption"]]
+            said = [_WITHHELD if self._config.safety.is_on and safety.judge(one) else one for one in kept]
             yield [line.number, record.image, picture, "\n".join(said), record.group, ""]
 
     def _caption_rows(self) -> Iterator[list[Any]]:

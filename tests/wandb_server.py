@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "uploadUrl": f"{self.server.url}/stored/{one['artifactID']}/{one['name']}", "storagePath": one["name"],
                 "artifact": {"id": one["artifactID"]}, "uploadMultipartUrls": None,
             }
-            for one in variables["artifactFiles"]
+            for one in (variables.get("input") or variables)["artifactFiles"]
         ]  # fmt: skip
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 

@@ -88,7 +88,7 @@ def _waiting(root: Path) -> list[Path]:
 
 def _send(folder: Path) -> str:
     """Has W&B's own command send a run; why it did not, or nothing."""
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-offline", "--mark-synced"]
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online"]
     command += ["-p", server.project(), *(["-e", entity] if (entity := os.environ.get("WANDB_ENTITY")) else [])]
 
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}

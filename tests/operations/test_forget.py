@@ -128,6 +128,7 @@ def test_no_later_run_brings_it_back(root, data, run_in):
     entries = [json.loads(line) for line in (root / "runs/latest/quarantine.jsonl").read_text().splitlines()]
     assert {(one["what"], one["reason"]) for one in entries} == {("record", "forgotten"), ("caption", "forgotten")}
     assert everywhere(root / "runs" / summary.run_id, image_id, source, caption) == []
+    assert everywhere(root / "wandb", source, caption) == [], "nor is it shown as it was brought"
     # What was cleaned of it is what a run on the cleaned data makes.
     again = run_in(root, data, "ImageFeatures")
     assert again.data["digests"]["examples"] == summary.data["digests"]["examples"]
