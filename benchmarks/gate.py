@@ -29,6 +29,7 @@ from tfx.utils import proto_utils
 
 from components.caption_evaluator.executor import Executor
 from components.caption_metrics import evaluation
+from components.image_features import artifact as image_features
 from memefly import provenance, text
 from memefly.datasets.examples import read, strings
 from memefly.exported.manifest import newest_version
@@ -160,11 +161,15 @@ def _commonest(known: Knowledge) -> list[str]:
 def learn(root: Path, pictures: Sequence[str], honest: Mapping[str, str]) -> Knowledge:
     features = artifact_of(root, "ImageFeatures", "features")
 
+    store = image_features.read(features.uri).store(root / "features")
+
     def means(split: str):
         for feature in of_split(features, split):
-            shape = tuple(feature["features_shape"].int64_list.value)
-            mean = np.frombuffer(feature["features"].bytes_list.value[0], "<f2").reshape(shape).mean((0, 1), np.float32)
             (image_id,) = strings(feature["image_id"])
+            stored = store.get(image_id)
+            if stored is None:
+                raise SystemExit(f"features of {image_id} are gone from {store.folder}; run the pipeline again")
+            mean = stored.mean((0, 1), np.float32)
             yield image_id, mean / np.linalg.norm(mean), strings(feature["captions"])
 
     _, trained, captions = zip(*means("train"))

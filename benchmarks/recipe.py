@@ -64,14 +64,15 @@ LEVERS = {
 
 def transformed(root: Path) -> tuple[Path, Path]:
     """The latest examples and graph that Transform left under a pipeline's root."""
-    found = []
-    for kind in ("transformed_examples", "transform_graph"):
-        folder = root / "artifacts" / "Transform" / kind
-        versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
-        if not versions:
-            raise SystemExit(f"nothing transformed in {folder}; first: memefly run --root {root} … --to Transform")
-        found.append(versions[-1])
-    return found[0], found[1]
+    return newest(root, "Transform", "transformed_examples"), newest(root, "Transform", "transform_graph")
+
+
+def newest(root: Path, node: str, key: str) -> Path:
+    folder = root / "artifacts" / node / key
+    versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+    if not versions:
+        raise SystemExit(f"nothing in {folder}; first: memefly run --root {root} … --to Transform")
+    return versions[-1]
 
 
 def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> dict:
@@ -82,7 +83,7 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
     from components.caption_trainer.transformed import read_transformed
-    from memefly import encoders
+    from components.image_features import artifact
     from memefly.decoding import decode
     from memefly.rules import dangling_ids, pieces_of
     from memefly.training import train
@@ -91,9 +92,10 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
 
     config = configuration.load(preset, overrides)
     examples_dir, graph = transformed(root)
-    shape = encoders.load(config.encoder).feature_shape
+    features = artifact.read(str(newest(root, "ImageFeatures", "features")))
     files = ([str(p) for p in (examples_dir / f"Split-{split}").iterdir()] for split in ("train", "val"))
-    data = read_transformed(str(graph), *files, shape, config.text.max_length, config.text)
+    store = root / "features"
+    data = read_transformed(str(graph), *files, features, store, config.text.max_length, config.text)
     examples, standardizer, vocabulary = data.examples, data.standardizer, data.vocabulary
 
     def on_event(name: str, values: dict) -> None:
@@ -105,10 +107,10 @@ def trial(root: Path, preset: str, overrides: list[str], checkpoints: Path) -> d
     rules = {"dangling": dangling_ids(vocabulary), "pieces": pieces_of(vocabulary)}
     decoder = tf.function(
         lambda shown: decode(result.network, standardizer(shown), config.decoding, **rules).tokens[:, 0],
-        input_signature=[tf.TensorSpec([None, *shape], tf.float16)],
+        input_signature=[tf.TensorSpec([None, *features.shape], tf.float16)],
         autograph=False,
     )  # fmt: skip
-    metrics, _ = validate(decoder, examples, vocabulary, pictures=-1)  # all of them
+    metrics, _ = validate(decoder, examples, vocabulary, pictures=sys.maxsize)
     return {
         **metrics,
         "epochs": len(result.history),

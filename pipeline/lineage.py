@@ -26,10 +26,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tfx.utils import path_utils
 
 from components.caption_example_gen import executor as example_gen
+from components.image_features import artifact
 from components.places import Places
 from memefly import images, textfile, tracking
 from memefly.datasets import forgotten
@@ -46,6 +46,7 @@ from memefly.text import UNKNOWN_ID, Vocabulary
 from memefly.tracking import manifest, sync
 from memefly.tracking.manifest import Artifact, Entry, Link
 from pipeline.config import PipelineConfig
+from pipeline.names import STORE
 from pipeline.summary import RunSummary
 
 log = logging.getLogger("memefly.runner")
@@ -225,19 +226,14 @@ class _Teller:
 
     def _placed(self) -> list[list[Any]]:
         """Pictures of train on a plane, as their features lie."""
-        found, split = [], SPLITS[0]
         pictures: dict[str, Any] = {}
-        for feature in read(self._folder("CaptionExampleGen", "examples") / f"Split-{split}"):
+        for feature in read(self._folder("CaptionExampleGen", "examples") / f"Split-{SPLITS[0]}"):
             if len(pictures) == self._config.tracking.pictures:
                 break
             pictures[strings(feature["image_id"])[0]] = feature
-        for feature in read(self._folder("ImageFeatures", "features") / f"Split-{split}"):
-            (image_id,) = strings(feature["image_id"])
-            if image_id in pictures:
-                shape = tuple(feature["features_shape"].int64_list.value)
-                found.append((image_id, np.frombuffer(feature["features"].bytes_list.value[0], "<f2").reshape(shape)))
-            if len(found) == len(pictures):
-                break
+        store = artifact.read(str(self._folder("ImageFeatures", "features"))).store(self._places.absolute(STORE))
+        looked_up = ((image_id, store.get(image_id)) for image_id in pictures)
+        found = [(image_id, features) for image_id, features in looked_up if features is not None]
         if len(found) < 2:
             return []
         places = gallery.project([features for _, features in found])

@@ -138,6 +138,17 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
     if base:
         outcomes.collect_data(base, summary, home, places)
 
+    def launch(node):
+        return launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=pipeline.pipeline_info,
+            pipeline_runtime_spec=pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, node.node_info.id),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node.node_info.id),
+            custom_executor_operators=OPERATORS,
+        ).launch()
+
     outputs: dict[str, dict] = {}
     told = {node: part.name for part in parts.PARTS.values() for node in part.told_with}
     for index, node in enumerate(nodes):
@@ -151,22 +162,18 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline, base)
-            info = launcher.Launcher(
-                pipeline_node=node,
-                mlmd_connection=metadata.Metadata(connection),
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                custom_executor_operators=OPERATORS,
-            ).launch()
+            state, outputs[name] = outcomes.outcome(connection, launch(node), places)
+            if state == "cached" and name == "ImageFeatures":
+                with metadata.Metadata(connection) as handle:
+                    hollow = known_root.without_features(handle, outputs[name]["features"][0].uri, places)
+                if hollow:
+                    state, outputs[name] = outcomes.outcome(connection, launch(node), places)
         except Exception as error:
             _done(summary, on_event, name, "failed", time.monotonic() - clock)
             ours = _ours(error)
             if ours is not None:
                 raise ours from None  # it is among the causes of `error`: another cause would close a circle
             raise PipelineError(name, f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
-        state, outputs[name] = outcomes.outcome(connection, info, places)
         _done(summary, on_event, name, state, time.monotonic() - clock)
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")

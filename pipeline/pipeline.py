@@ -14,7 +14,6 @@ from pathlib import Path
 import tensorflow_data_validation as tfdv
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
-from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import metadata
@@ -25,6 +24,7 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from components.caption_evaluator.component import CaptionEvaluator
 from components.caption_example_gen.component import CaptionExampleGen
+from components.caption_trainer.component import CaptionTrainer
 from components.example_validator import drift
 from components.example_validator.component import StrictExampleValidator
 from components.image_features.component import ImageFeatures
@@ -40,11 +40,13 @@ from memefly.metadata_store import METADATA
 from memefly.provenance import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
+from pipeline.names import STORE
 
 NAME = "memefly"
 
 _TRAINER_CODE = (
-    "components/caption_trainer", "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
+    "components/caption_trainer", "components/image_features/artifact.py", "memefly/datasets/examples.py",
+    "memefly/training", "memefly/metrics", "memefly/networks", "memefly/decoding.py",
     "memefly/decoding_config.py", "memefly/rules.py", "memefly/reranking.py", "memefly/subwords.py",
     "memefly/likelihood.py", "memefly/ngrams.py", "memefly/exported/captioner.py", "memefly/exported/manifest.py",
     "memefly/exported/warmup.py", "memefly/exported/parts.py", "memefly/safety", "memefly/encoders",
@@ -93,11 +95,9 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     )
 
     # Each distinct picture once through the frozen encoder, ever.
-    image_features = ImageFeatures(
-        examples=example_gen.outputs["examples"], encoder=config.encoder, store="root://features"
-    )
+    image_features = ImageFeatures(examples=example_gen.outputs["examples"], encoder=config.encoder, store=STORE)
 
-    # Vocabulary, token ids, channel statistics; from train alone, and eval is not even transformed.
+    # Vocabulary and token ids; from train alone, and eval is not even transformed.
     transform = Transform(
         examples=image_features.outputs["features"],
         schema=schema_gen.outputs["schema"],
@@ -108,12 +108,14 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         },
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
         disable_analyzer_cache=True,  # which no later run is given
-        disable_statistics=True,  # TFX would count the bytes of every feature as a string, for a minute
+        disable_statistics=True,  # StatisticsGen has them
     )
     transform.add_upstream_node(example_validator)  # no output of the one feeds the other, but order matters
 
     # The captioner; stops early on val.
-    trainer = Trainer(
+    trainer = CaptionTrainer(
+        features=image_features.outputs["features"],
+        pictures=example_gen.outputs["examples"],
         run_fn="components.caption_trainer.run_fn.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -130,9 +132,10 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
             "cleaning": config.data.cleaning.model_dump(),
             "encoder_digest": encoders.digest(config.encoder),
             "root": "root://",
+            "store": STORE,
             "code": code_digest(*_TRAINER_CODE),
         },
-    )
+    ).with_id("Trainer")
 
     # What the candidate is measured against: the latest blessed model but itself.
     live = Resolver(
@@ -179,6 +182,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         model_blessing=evaluator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
         root="root://",
+        store=STORE,
         pictures=config.report.pictures,
         groups=config.tracking.groups,
     )

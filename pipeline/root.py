@@ -6,7 +6,8 @@
 
 ML Metadata says what was made, the file system what is left of it. Where they differ the file system is right: an
 artifact whose files are gone is marked as deleted, so that its component is not taken for cached, and it is nobody's
-input and no baseline. When its files are back, so is it.
+input and no baseline. When its files are back, so is it. What ImageFeatures left is as good as what the feature store
+has of it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from tfx.orchestration import metadata
 from tfx.types.standard_artifacts import Model, PushedModel
 from tfx.utils import path_utils
 
+from components.image_features import artifact as image_features
 from components.places import Places, rewrite
 from memefly import inventory
+from memefly.datasets.examples import read, strings
 from memefly.errors import UsageError
 from memefly.exported import manifest
 from memefly.metadata_store import METADATA
 from pipeline import root_folder
+from pipeline.names import STORE
 from pipeline.root_folder import ARTIFACTS
 
 log = logging.getLogger("memefly.root")
@@ -102,6 +106,21 @@ def look_over(handle: metadata.Metadata, places: Places) -> None:
         changed.append(artifact)
     if changed:
         handle.store.put_artifacts(changed)
+
+
+def without_features(handle: metadata.Metadata, folder: str, places: Places) -> bool:
+    """Whether the store lacks features of what ImageFeatures once left in `folder`; then that is marked as deleted, and
+    made anew where it is wanted."""
+    store = image_features.read(folder).store(places.absolute(STORE))
+    known = (strings(f["image_id"])[0] for split in sorted(Path(folder).glob("Split-*")) for f in read(split))
+    lost = [image_id for image_id in known if not store.has(image_id)]
+    if lost:
+        log.warning("%s lacks the features of %d pictures, which are encoded anew", store.folder, len(lost))
+        artifacts = handle.store.get_artifacts_by_uri(places.relative(folder))
+        for artifact in artifacts:
+            artifact.state = _DELETED
+        handle.store.put_artifacts(artifacts)
+    return bool(lost)
 
 
 def _named(artifact, places: Places) -> bool:

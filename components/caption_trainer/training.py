@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import memefly
 from components.caption_trainer.transformed import Transformed, read_transformed
+from components.image_features import artifact
 from memefly import devices, encoders, provenance, tracking
 from memefly.decoding_config import DecodingConfig
 from memefly.devices import DevicesConfig
@@ -31,6 +32,7 @@ log = logging.getLogger("memefly.trainer")
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints.txt"  # the folder in ROOT/checkpoints that this training has no more need of
 _IN_MANIFEST = ("splits", "hold_out_groups", "cleaning", "text", "network", "training", "decoding", "safety")
+_PLACES = ("root", "store", "features", "pictures")  # of the configuration
 _TELL_EVERY = 30.0  # seconds
 
 
@@ -41,7 +43,7 @@ def train_and_export(fn_args) -> None:
     # First of all: workers cannot be set up once anything was computed, nor GPUs.
     devices.configure(DevicesConfig(**config["devices"]))
     strategy = make_strategy(config["training"]["strategy"])
-    tracked = {k: v for k, v in config.items() if k != "root"}
+    tracked = {k: v for k, v in config.items() if k not in _PLACES}
     with tracking.Run(config["root"], job_type="train", config=tracked) as run:
         steps: dict[str, int] = {}  # done, by stage
 
@@ -111,9 +113,11 @@ def _train(
         fn_args.transform_output,
         _files(fn_args.train_files),
         _files(fn_args.eval_files),
-        encoder.feature_shape,
+        artifact.read(config["features"]),
+        config["store"],
         config["text"]["max_length"],
         Spelling.of_text(config["text"]),
+        {split: _files([f"{folder}/*"]) for split, folder in config["pictures"].items()},
     )
     told = time.monotonic()
 

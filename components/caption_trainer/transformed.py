@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow_transform as tft
 
-from components.caption_transform.preprocessing import VOCABULARY, feature_statistics
+from components.caption_transform.preprocessing import VOCABULARY
+from components.image_features import artifact
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ConfigError
 from memefly.spelling import Spelling
@@ -31,15 +33,16 @@ def read_transformed(
     graph: str,
     train_files: Sequence[str],
     val_files: Sequence[str],
-    feature_shape: tuple[int, int, int],
+    features: artifact.Told,
+    store: str | Path,
     max_length: int,
     spelling: Spelling,
+    pictures: Mapping[str, Sequence[str]] | None = None,
 ) -> Transformed:
-    """`graph`: the folder of a `transform_graph`; files: TFRecords of its `transformed_examples`; `feature_shape`
-    (h, w, D): of the encoder whose features they hold; `spelling`: by which Transform cut captions. Raises
-    `ConfigError` where no word is left to be learnt."""
-    output = tft.TFTransformOutput(graph)
-    vocabulary_file = output.vocabulary_file_by_name(VOCABULARY)
+    """`graph`: the folder of a `transform_graph`; files: TFRecords of its `transformed_examples`; `features`: what
+    ImageFeatures says of those in `store`; `spelling`: by which Transform cut captions; `pictures`: TFRecords of the
+    Examples that have the pictures, by split. Raises `ConfigError` where no word is left to be learnt."""
+    vocabulary_file = tft.TFTransformOutput(graph).vocabulary_file_by_name(VOCABULARY)
     vocabulary = Vocabulary.load(vocabulary_file)
     if len(vocabulary) <= len(RESERVED_TOKENS):
         raise ConfigError(
@@ -47,8 +50,11 @@ def read_transformed(
             "lower text.min_count, or bring more captions"
         )
     return Transformed(
-        Examples(sorted(train_files), sorted(val_files), feature_shape, max_length, spelling),
-        Standardizer(*feature_statistics(output, feature_shape)),
+        Examples(
+            sorted(train_files), sorted(val_files), features.store(store), features.shape, max_length, spelling,
+            pictures or {},
+        ),
+        features.standardizer(),
         vocabulary,
         vocabulary_file,
-    )
+    )  # fmt: skip

@@ -1,1 +1,1 @@
-"""What TFX's Transform computes here: vocabulary, token ids, per-channel feature statistics."""
+"""What TFX's Transform computes here: vocabulary and token ids."""

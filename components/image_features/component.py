@@ -10,6 +10,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.image_features import executor
 from memefly import encoders
+from memefly.provenance import code_digest
 
 
 class ImageFeaturesSpec(component_spec.ComponentSpec):
@@ -17,13 +18,15 @@ class ImageFeaturesSpec(component_spec.ComponentSpec):
         "encoder": component_spec.ExecutionParameter(type=str),  # EncoderConfig as JSON
         "encoder_digest": component_spec.ExecutionParameter(type=str),  # what the cache is keyed by
         "store": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),  # a digest of what writes the artifact, for the cache
     }
     INPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {"features": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
 class ImageFeatures(base_beam_component.BaseBeamComponent):
-    """Adds `features` and `features_shape` to every Example, and to those of `train` `features_flipped` if wanted.
+    """Brings the features of every picture into the store, of mirrored ones of `train` too if wanted, and writes the
+    Examples without their pictures; what the features are says `artifact.read`.
 
     The artifact carries the counts `computed` and `reused` (distinct pictures) as custom properties.
     """
@@ -38,6 +41,7 @@ class ImageFeatures(base_beam_component.BaseBeamComponent):
                 encoder=encoder.model_dump_json(),
                 encoder_digest=encoders.digest(encoder),
                 store=store,
+                code=code_digest("components/image_features", "memefly/encoders/moments.py"),
                 features=channel.Channel(type=standard_artifacts.Examples),
             )
         )

@@ -1,12 +1,14 @@
-"""ImageFeatures' executor: Beam pipelines that find which pictures are in several splits, fill the store, and read it.
+"""ImageFeatures' executor: Beam pipelines that find which pictures are in several splits, fill the store, and look it
+over.
 
-Filling goes through the store and not through the pipeline, so that what was computed before a crash stays computed,
-and so that no shuffle ever carries features: a quarter of a mebibyte a picture would have to pass through it. Pictures
-pass through none either, only their digests do: a runner in memory would hold all of them.
+Features go to the store and stay there, a quarter of a mebibyte a picture: what was computed before a crash stays
+computed, and no stage behind this one carries them. Pictures pass through no shuffle either, only their digests do: a
+runner in memory would hold all of them.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,15 +24,18 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.image_features import artifact
 from memefly import encoders
 from memefly.datasets.examples import read
-from memefly.encoders.feature_store import FeatureStore
+from memefly.encoders.feature_store import FLIPPED, FeatureStore
+from memefly.encoders.moments import Moments
 from memefly.errors import DataError, PipelineError
 
 log = logging.getLogger("memefly.features")
 
 _NAMESPACE = "image_features"
-_FLIPPED = "-flipped"  # of a key in the store
+_MOMENTS = "moments"
+_LEFT_OUT = ("image", "words", "caption_words")  # what nobody behind it reads
 _TELL_EVERY = 15.0  # seconds
 
 
@@ -88,21 +93,29 @@ class Put(beam.DoFn):
         yield image_id
 
 
-class Attach(beam.DoFn):
-    """A serialized Example to the same with its features."""
+class Refer(beam.DoFn):
+    """A serialized Example to the same without its picture, whose features are in the store; of train to its `Moments`
+    too."""
 
-    def __init__(self, store: FeatureStore, flip: bool):
-        self._store, self._flip = store, flip
+    def __init__(self, store: FeatureStore, split: str, flip: bool):
+        self._store, self._split, self._flip = store, split, flip
 
     def process(self, serialized: bytes):
         example = tf.train.Example.FromString(serialized)
         feature = example.features.feature
         image_id = feature["image_id"].bytes_list.value[0].decode()
         features = self._read(image_id)
-        feature["features"].bytes_list.value.append(features.tobytes())
-        feature["features_shape"].int64_list.value.extend(features.shape)
         if self._flip:
-            feature["features_flipped"].bytes_list.value.append(self._read(image_id + _FLIPPED).tobytes())
+            self._read(image_id + FLIPPED)
+        if self._split == "train":
+            if not np.isfinite(features).all():
+                raise DataError(
+                    f"the features of picture {image_id} are not all finite numbers: the encoder gives more than "
+                    f"float16 holds, or its weights are broken; remove {self._store.folder} and take other weights"
+                )
+            yield beam.pvalue.TaggedOutput(_MOMENTS, (features.shape, Moments.of(features)))
+        for name in _LEFT_OUT:
+            del feature[name]
         yield example.SerializeToString(deterministic=True)
 
     def _read(self, key: str) -> np.ndarray:
@@ -114,19 +127,49 @@ class Attach(beam.DoFn):
         return features
 
 
+class AddUp(beam.CombineFn):
+    """(shape, `Moments`) of pictures to their sum; None of no picture."""
+
+    def create_accumulator(self):
+        return None
+
+    def add_input(self, accumulator, element):
+        return self.merge_accumulators((accumulator, element))
+
+    def merge_accumulators(self, accumulators):
+        there = [one for one in accumulators if one]
+        if not there:
+            return None
+        (shape, total), *others = there
+        for another, moments in others:
+            if another != shape:
+                raise DataError(f"features of one encoder have shapes {shape} and {another}; remove its store")
+            total = total + moments
+        return shape, total
+
+    def extract_output(self, accumulator):
+        return accumulator
+
+
+def _to_json(element: tuple[tuple[int, int, int], Moments]) -> str:
+    shape, moments = element
+    mean, std = moments.mean_and_std()
+    return json.dumps({"shape": shape, "mean": mean.tolist(), "std": std.tolist()})
+
+
 def _identify(serialized: bytes, flip: bool) -> Iterator[tuple[str, tuple[bytes, bool]]]:
     """Keys in the store and what to encode for them: (image_id, (picture, mirrored or not))."""
     feature = tf.train.Example.FromString(serialized).features.feature
     image_id, image = feature["image_id"].bytes_list.value[0].decode(), feature["image"].bytes_list.value[0]
     yield image_id, (image, False)
     if flip:
-        yield image_id + _FLIPPED, (image, True)
+        yield image_id + FLIPPED, (image, True)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
-        """Fills the store, and writes the features of each split. Raises `DataError` where a split is empty, before
-        anything is encoded: nothing could be trained or judged on it."""
+        """Fills the store, and writes the Examples of each split without their pictures. Raises `DataError` where a
+        split is empty, before anything is encoded: nothing could be trained or judged on it."""
         self._log_startup(input_dict, output_dict, exec_properties)
         source = artifact_utils.get_single_instance(input_dict["examples"])
         target = artifact_utils.get_single_instance(output_dict["features"])
@@ -141,16 +184,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         elsewhere = self._in_several(source, splits, config, Path(target.uri))
         computed, reused = self._fill(source, splits, config, store, elsewhere)
+        said = Path(target.uri) / "moments"
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
-                (
+                referred = (
                     pipeline
                     | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
-                    | f"Attach[{split}]" >> beam.ParDo(Attach(store, _flips(config, split)))
-                    # Uncompressed: float16 hardly shrinks, and deflating it costs more than reading it.
+                    | f"Refer[{split}]"
+                    >> beam.ParDo(Refer(store, split, _flips(config, split))).with_outputs(_MOMENTS, main="examples")
+                )
+                (
+                    referred.examples
                     | f"Write[{split}]"
                     >> beam.io.WriteToTFRecord(str(Path(target.uri) / f"Split-{split}" / "data_tfrecord"))
                 )
+                if split == "train":
+                    (
+                        referred[_MOMENTS]
+                        | "Moments" >> beam.CombineGlobally(AddUp())
+                        | "MomentsToJson" >> beam.Map(_to_json)
+                        | "WriteMoments" >> beam.io.WriteToText(str(said), shard_name_template="")
+                    )
+        told = json.loads(said.read_text(encoding="utf-8"))
+        said.unlink()
+        artifact.write(
+            target.uri,
+            artifact.Told(exec_properties["encoder_digest"], tuple(told["shape"]), told["mean"], told["std"]),
+        )
         target.split_names = source.split_names
         examples_utils.set_payload_format(target, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         target.set_int_custom_property("computed", computed)

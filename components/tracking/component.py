@@ -24,6 +24,7 @@ class TrackingSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "code": component_spec.ExecutionParameter(type=str),  # a digest of the sources, for the cache
         "root": component_spec.ExecutionParameter(type=str),
+        "store": component_spec.ExecutionParameter(type=str),  # of features
         "pictures": component_spec.ExecutionParameter(type=int),
         "groups": component_spec.ExecutionParameter(type=int),
     }
@@ -54,6 +55,7 @@ class Tracking(base_component.BaseComponent):
         model_blessing: channel.BaseChannel,
         pushed_model: channel.BaseChannel,
         root: str,
+        store: str,
         pictures: int = 60,
         groups: int = 30,
     ):
@@ -73,6 +75,7 @@ class Tracking(base_component.BaseComponent):
                 model_blessing=model_blessing,
                 pushed_model=pushed_model,
                 root=root,
+                store=store,
                 pictures=pictures,
                 groups=groups,
                 gallery=channel.Channel(type=Gallery),

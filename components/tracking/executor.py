@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,11 @@ from tfx.utils import path_utils
 from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
+from components.image_features import artifact
 from memefly import text, textfile, tracking
 from memefly.datasets.examples import read, strings
+from memefly.encoders.feature_store import FeatureStore
+from memefly.errors import PipelineError
 from memefly.exported.manifest import newest_version
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
@@ -41,7 +44,8 @@ class Executor(base_executor.BaseExecutor):
         shown = gallery.choose(scored, exec_properties["pictures"])
         wanted = {one.image_id for one in shown}
         pictures = {i: f["image"].bytes_list.value[0] for i, f in _read(input_dict["examples"], wanted)}
-        features = {i: _features(f) for i, f in _read(input_dict["features"], wanted)}
+        told = artifact.read(artifact_utils.get_single_uri(input_dict["features"]))
+        features = _features(told.store(exec_properties["store"]), wanted)
         built = gallery.build(model, shown, pictures, features)
         references = [[text.tokenize(caption) for caption in one["references"]] for one in said]
         words = [text.tokenize(one["caption"]) for one in said]
@@ -55,12 +59,12 @@ class Executor(base_executor.BaseExecutor):
         with tracking.Run(exec_properties["root"], job_type="evaluate", config=_lineage(input_dict, model)) as run:
             run.summarize({f"eval/{k}": v for k, v in evaluations.read_metrics(evaluation).items()})
             _log_tables(run, evaluation, built, features)
-            told = confusion(
+            confused = confusion(
                 [one["caption"] for one in said], [one["group"] for one in said],
                 [one["references"] for one in said], exec_properties["groups"],
             )  # fmt: skip
-            if told:
-                run.log_table("eval/templates", ["template", "sounds like", "captions"], told)
+            if confused:
+                run.log_table("eval/templates", ["template", "sounds like", "captions"], confused)
 
 
 def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping[str, tf.train.Feature]]]:
@@ -71,9 +75,18 @@ def _read(examples: list, wanted: Container[str]) -> Iterator[tuple[str, Mapping
             yield image_id, feature
 
 
-def _features(feature: Mapping[str, tf.train.Feature]) -> np.ndarray:
-    shape = tuple(feature["features_shape"].int64_list.value)
-    return np.frombuffer(feature["features"].bytes_list.value[0], "<f2").reshape(shape)
+def _features(store: FeatureStore, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+    found = {}
+    for image_id in wanted:
+        features = store.get(image_id)
+        if features is None:
+            raise PipelineError(
+                "Tracking",
+                f"the features of picture {image_id} are gone from {store.folder}, or damaged; run the whole pipeline "
+                "again: ImageFeatures encodes what is missing",
+            )
+        found[image_id] = features
+    return found
 
 
 def _lineage(input_dict, model) -> dict:

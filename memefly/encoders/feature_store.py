@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+FLIPPED = "-flipped"  # behind the key of a picture that was mirrored
 _MAGIC = b"MFF1"
 _HEADER = struct.Struct("<4s3I16s")  # magic, (h, w, D), BLAKE2b-128 of the shape and the float16 values
 
@@ -63,6 +64,14 @@ class FeatureStore:
         if magic != _MAGIC or len(payload) != 2 * int(np.prod(shape)) or _checksum(shape, payload) != checksum:
             return None
         return np.frombuffer(payload, "<f2").reshape(shape).astype(np.float16, copy=False)
+
+    def has(self, image_id: str) -> bool:
+        """Whether there is an entry; `get` says whether it is whole."""
+        return self.path(image_id).is_file()
+
+    def discard(self, image_id: str) -> None:
+        """Removes an entry, if there is one."""
+        self.path(image_id).unlink(missing_ok=True)
 
 
 def _checksum(shape, payload) -> bytes:

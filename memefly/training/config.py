@@ -86,7 +86,6 @@ class TrainingConfig(BaseModel):
     strategy: Literal["none", "mirrored", "multi_worker"] = Field(
         "none", description="tf.distribute: devices of this machine, or the workers that TF_CONFIG names"
     )
-    shuffle_buffer: int = Field(512, ge=1, description="pictures in memory to draw from; about 256 KiB each")
     checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints; each epoch ends with one too")
     seed: int = 0
     self_critical: SelfCriticalConfig = SelfCriticalConfig()

@@ -18,7 +18,7 @@ from memefly.networks import Network
 from memefly.networks.interpolated import Interpolated
 from memefly.rules import break_of
 from memefly.text import END_ID, PAD_ID, Vocabulary
-from memefly.training.inputs import Examples, captions_of_train, read
+from memefly.training.inputs import Examples, captions_of_train, validation
 from memefly.training.validation import Shown
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def interpolate(
         return *(tf.gather(p, targets, batch_dims=1) for p in (own, counted)), kinds
 
     found = [
-        judge(one[shown.source][tf.newaxis], one["tokens"][tf.newaxis, :_CAPTIONS])
-        for one in read(examples.val, examples).take(pictures)
+        judge(np.stack([one.shown]), one.tokens[np.newaxis, :_CAPTIONS])
+        for one in validation(examples, pictures, shown.source)
     ]
     if not found:
         raise TrainingError(

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +32,15 @@ _LOWER = ("bits_a_character",)  # the lower the better
 class Stage:
     """What one stage of training does.
 
-    `batches(epoch)` gives tuples; `step(*batch)` trains on one and returns (loss, its part that is told of, captions in
-    it). `validate()` returns (metrics, samples).
+    `batches(epoch, skip)` gives tuples, without the first `skip`; `step(*batch)` trains on one and returns (loss, its
+    part that is told of, captions in it). `validate()` returns (metrics, samples).
     """
 
     name: str
     epochs: int
     patience: int
     steps_an_epoch: int
-    batches: Callable[[int], tf.data.Dataset]
+    batches: Callable[[int, int], tf.data.Dataset]
     step: Callable[..., tuple[float, float, int]]
     validate: Callable[[], tuple[dict, list[dict]]]
     optimizer: tf_keras.optimizers.Optimizer
@@ -104,7 +104,7 @@ def run(stage: Stage, config: TrainingConfig, folder: Path, on_event: Callable[[
     done = int(stage.optimizer.iterations.numpy())
     while not progress.finished:
         started, captions = time.monotonic(), 0
-        for batch in _skipping(stage.batches(progress.epoch), progress.step_in_epoch):
+        for batch in stage.batches(progress.epoch, progress.step_in_epoch):
             loss, told, count = stage.step(*batch)
             done, progress.step_in_epoch, captions = done + 1, progress.step_in_epoch + 1, captions + count
             progress.losses.append(told)
@@ -168,10 +168,6 @@ def _average_last(stage: Stage, progress: Progress, best, config: TrainingConfig
 
 def _better(score: str, metrics: dict, than: dict) -> bool:
     return metrics[score] < than[score] if score in _LOWER else metrics[score] > than[score]
-
-
-def _skipping(batches: tf.data.Dataset, n: int) -> Iterable:
-    return batches.skip(n) if n else batches
 
 
 def weights_of(*modules: tf.Module | Sequence[tf.Variable]) -> tf.Module:

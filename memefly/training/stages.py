@@ -132,8 +132,7 @@ class _Training:
         config = self.config
         arguments: dict[str, Any] = {
             "part": share.part, "groups": len(share.groups), "captions": config.captions_per_picture,
-            "pictures": config.pictures, "bucket": config.bucket, "shuffle_buffer": config.shuffle_buffer,
-            "flip": config.flip, "seed": config.seed,
+            "pictures": config.pictures, "bucket": config.bucket, "flip": config.flip, "seed": config.seed,
         }  # fmt: skip
         return batches(self.examples, epoch=epoch, **(arguments | changes))
 
@@ -207,7 +206,7 @@ class _Training:
             variables=self.network.trainable_variables,
             step=step,
             signature=[self._features_spec, _TOKENS],
-            batches_of=lambda epoch: self._batches(share, epoch),
+            batches_of=lambda epoch, skip: self._batches(share, epoch, skip=skip),
             step_of=_teacher_forcing,
         )
 
@@ -315,8 +314,8 @@ class _Training:
             variables=self.network.trainable_variables,
             step=step,
             signature=[self._features_spec, _TOKENS, tf.TensorSpec([None, None], tf.float32)],
-            batches_of=lambda epoch: self._batches(
-                share, 10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0
+            batches_of=lambda epoch, skip: self._batches(
+                share, 10_000 + epoch, groups=1, pictures=stage.pictures, bucket=0, skip=skip
             ),
             step_of=step_of,
         )  # fmt: skip
@@ -350,7 +349,9 @@ class _Training:
             signature=[_PICTURES, _TOKENS],
             weights=loop.weights_of(self.network, top),
             features_of=features_of,
-            batches_of=lambda epoch: self._batches(share, 20_000 + epoch, pictures=stage.pictures, source="image"),
+            batches_of=lambda epoch, skip: self._batches(
+                share, 20_000 + epoch, pictures=stage.pictures, source="image", skip=skip
+            ),
             step_of=_teacher_forcing,
         )
 

@@ -6,9 +6,11 @@ people wrote.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from memefly.decoding import decode
@@ -19,7 +21,7 @@ from memefly.metrics import score
 from memefly.metrics.information import Written, bits_a_character
 from memefly.networks import Network
 from memefly.text import Vocabulary
-from memefly.training.inputs import Examples, read
+from memefly.training.inputs import Examples, validation
 
 _SAMPLES, _BATCH = 8, 64
 _FORESEEN = 64  # captions of a picture
@@ -61,17 +63,18 @@ def validate(
     samples: list[dict] = []
     foreseen: list[float] = []
     written: list[Written] = []
-    for one in read(examples.val, examples).take(pictures).ragged_batch(_BATCH):
-        rows = (decoder(one[source]), one["captions"], one["image"], one[source])
-        for ids, captions, image, shown in zip(*(column.numpy() for column in rows)):
+    coming = validation(examples, pictures, source)
+    while batch := list(itertools.islice(coming, _BATCH)):
+        for one, ids in zip(batch, decoder(np.stack([one.shown for one in batch])).numpy()):
             hypotheses.append(vocabulary.decode(ids))
-            references.append([c.decode("utf-8") for c in captions])
+            references.append(one.captions)
             if likelihood:
-                counted = [likelihood.written(caption) for caption in references[-1][:_FORESEEN]]
-                foreseen += likelihood.log_probs(shown, counted).tolist()
+                counted = [likelihood.written(caption) for caption in one.captions[:_FORESEEN]]
+                foreseen += likelihood.log_probs(one.shown, counted).tolist()
                 written += counted
             if len(samples) < _SAMPLES:
-                samples.append({"image": image, "caption": hypotheses[-1], "references": references[-1]})
+                image = examples.images("val", [one.image_id])[0] if examples.pictures else None
+                samples.append({"image": image, "caption": hypotheses[-1], "references": one.captions})
     if not hypotheses:
         raise TrainingError("the val split has no pictures to stop on; check data.splits and the data set's own splits")
     bits = {"bits_a_character": bits_a_character(foreseen, written)} if likelihood else {}

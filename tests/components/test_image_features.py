@@ -1,14 +1,16 @@
 """ImageFeatures computes what is new and nothing else."""
 
+import hashlib
 import json
 import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from memefly import encoders
+from components.image_features import artifact
+from memefly import encoders, images
 from memefly.datasets import sample
+from memefly.datasets.examples import read, strings
 from memefly.encoders import EncoderConfig
 from memefly.encoders.feature_store import FeatureStore
 
@@ -67,13 +69,36 @@ def test_each_picture_once_ever(tmp_path, data, run_to, small_encoder):
     shutil.copytree(tmp_path / "root" / "features", tmp_path / "other" / "features")
     assert run_to(data, "ImageFeatures", root="other").features == {"computed": 1, "reused": 69}
 
-    # And what comes out is what the encoder says.
+    # And what lies there is what the encoder says, whatever the pictures are called.
     encoder = encoders.load(config)
-    files = sorted((tmp_path / "other" / "artifacts" / "ImageFeatures").rglob("data_tfrecord*"))
-    for record in tf.data.TFRecordDataset([str(f) for f in files]).take(5).as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        shape = list(feature["features_shape"].int64_list.value)
-        assert shape == [8, 8, 32]
-        stored = np.frombuffer(feature["features"].bytes_list.value[0], np.float16).reshape(shape)
-        (fresh,) = encoder.encode_bytes([feature["image"].bytes_list.value[0]])
-        np.testing.assert_allclose(stored, fresh, rtol=2e-3, atol=1e-3)
+    store = FeatureStore(tmp_path / "other" / "features", encoders.digest(config))
+    pictures = sorted((data / "images").iterdir())[:5]
+    fresh = encoder.encode_bytes([images.read(path).data for path in pictures])
+    for path, expected in zip(pictures, fresh):
+        stored = store.get(hashlib.sha256(path.read_bytes()).hexdigest())
+        assert stored.shape == (8, 8, 32)
+        np.testing.assert_allclose(stored, expected, rtol=2e-3, atol=1e-3)
+
+    # Its Examples refer to them by the picture's digest, hold neither, and say what the features are like.
+    (made,) = (tmp_path / "other" / "artifacts" / "ImageFeatures" / "features").iterdir()
+    told = artifact.read(str(made))
+    assert (told.encoder, told.shape) == (encoders.digest(config), (8, 8, 32))
+    trained = [strings(feature["image_id"])[0] for feature in read(made / "Split-train")]
+    of_train = np.stack([store.get(image_id) for image_id in trained]).astype(np.float64)
+    np.testing.assert_allclose(told.mean, of_train.mean((0, 1, 2)), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(told.std, of_train.std((0, 1, 2)), rtol=1e-5)
+    for split in ("train", "val", "eval"):
+        for feature in read(made / f"Split-{split}"):
+            assert set(feature) == {"image_id", "captions", "group", "source", "width", "height"}
+
+
+@pytest.mark.once
+def test_features_that_are_gone_are_made_anew_although_it_was_cached(tmp_path, data, run_to, small_encoder):
+    run_to(data, "ImageFeatures")
+    store = FeatureStore(tmp_path / "root" / "features", encoders.digest(EncoderConfig(weights=str(small_encoder))))
+    entries = sorted(store.folder.rglob("*.f16"))
+    for path in entries[:3]:
+        path.unlink()
+    summary = run_to(data, "ImageFeatures")
+    assert summary.features == {"computed": 3, "reused": 57} and sorted(store.folder.rglob("*.f16")) == entries
+    assert [one["state"] for one in summary.components if one["name"] == "ImageFeatures"] == ["ran"]

@@ -25,9 +25,9 @@ if strategy == "mirrored":
 from memefly.training import Examples
 from memefly.training.distribution import make_strategy
 made = make_strategy(strategy)
-from tests.training.toy import CONFIG, SHAPE, T, fit
+from tests.training.toy import CONFIG, examples_of, fit
 config = CONFIG.model_copy(update={"epochs": 3, "pictures": int(pictures), "strategy": strategy, "average": 0.9})
-result = fit(Examples([train], [val], SHAPE, T), checkpoints, config, strategy=made)
+result = fit(examples_of([train], [val]), checkpoints, config, strategy=made)
 total = float(sum(tf.reduce_sum(tf.abs(v)) for v in result.network.variables))
 print(json.dumps({"losses": [h["loss"] for h in result.history], "weights": total, "metrics": result.metrics}))
 """

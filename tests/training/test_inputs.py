@@ -1,23 +1,25 @@
+import hashlib
 import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from memefly.encoders.standardize import Standardizer
+from memefly.errors import TrainingError
 from memefly.text import PAD_ID
-from memefly.training import Examples
-from memefly.training.inputs import batches, count_groups, read, training_references
-from tests.training.toy import SHAPE, VOCABULARY, T, write
+from memefly.training.inputs import batches, count_groups, training_references, validation
+from tests.training.toy import VOCABULARY, T, examples_of, write
 
-ONE = {"seed": 0, "pictures": 4, "captions": 3, "groups": 3, "epoch": 0, "shuffle_buffer": 5}
+ONE = {"seed": 0, "pictures": 4, "captions": 3, "groups": 3, "epoch": 0}
 
 
 @pytest.mark.parametrize("bucket", [0, 1])
 def test_every_caption_comes_once_an_epoch(tmp_path, bucket):
     files = write(tmp_path / "t.gz", 10, captions=7)
-    examples = Examples(files, files, SHAPE, T)
+    examples = examples_of(files, files)
     assert count_groups(examples, 3) == [10, 10, 10]
     rows = [
         row.tobytes()
@@ -25,17 +27,17 @@ def test_every_caption_comes_once_an_epoch(tmp_path, bucket):
         for row in np.pad(tokens.numpy(), [(0, 0), (0, 0), (0, T - tokens.shape[2])]).reshape(-1, T)
         if row.any()
     ]
-    expected = [row.tobytes() for one in read(files, examples) for row in one["tokens"].numpy()]
+    expected = [row.tobytes() for row in examples.table.tokens]
     assert sorted(rows) == sorted(expected)
 
 
 def test_many_captions_of_a_picture_go_by_length_and_are_spread_over_the_epoch(tmp_path):
     """Two templates of 240 captions, a third of which are shorter, and one of six, four at a time."""
     files = write(tmp_path / "t.gz", 2, captions=240) + write(tmp_path / "u.gz", 1, captions=6)
-    examples = Examples(files, files, SHAPE, T)
+    examples = examples_of(files, files)
     groups = len(count_groups(examples, 4))
     assert groups == 60
-    arguments = ONE | {"pictures": 3, "captions": 4, "groups": groups, "shuffle_buffer": 8}
+    arguments = ONE | {"pictures": 3, "captions": 4, "groups": groups}
     came = list(batches(examples, **arguments, bucket=1))
     lengths = [np.array((t.numpy() != PAD_ID).sum(-1)) for _, t, _ in came]
     mixed = sum(len(set(row[row > 0])) > 1 for batch in lengths for row in batch)
@@ -51,7 +53,7 @@ def test_many_captions_of_a_picture_go_by_length_and_are_spread_over_the_epoch(t
 @pytest.mark.slow
 def test_parts_are_evenly_spread_and_make_up_the_whole(tmp_path):
     files = write(tmp_path / "t.gz", 60, captions=7)
-    examples = Examples(files, files, SHAPE, T)
+    examples = examples_of(files, files)
     parts = {}
     for part in ((0.0, 0.75), (0.75, 1.0)):
         seen = [index for *_, index in batches(examples, **ONE, bucket=1, part=part)]
@@ -65,7 +67,7 @@ def test_parts_are_evenly_spread_and_make_up_the_whole(tmp_path):
 
 def test_a_pictures_longest_captions_come_first(tmp_path):
     files = write(tmp_path / "t.gz", 30, captions=2)  # of five and six tokens, the first of five
-    for _, tokens, _ in batches(Examples(files, files, SHAPE, T), **ONE):
+    for _, tokens, _ in batches(examples_of(files, files), **ONE):
         assert ((tokens.numpy() != PAD_ID).sum(axis=-1) == [6, 5, 0]).all()
 
 
@@ -82,11 +84,11 @@ def test_order_follows_seed_and_epoch(examples):
 @pytest.mark.slow
 def test_features_come_with_their_own_captions(tmp_path):
     files = write(tmp_path / "t.gz", 24)
-    examples = Examples(files, files, SHAPE, T)
-    of = {one["features"].numpy().tobytes(): one["captions"].numpy() for one in read(files, examples)}
+    examples = examples_of(files, files)
+    of = {one.shown.tobytes(): set(one.captions) for one in validation(examples, 24)}  # the same files
     for features, tokens, index in batches(examples, **ONE, bucket=1):
         for shown, rows, i in zip(features.numpy(), tokens.numpy(), index.numpy()):
-            captions = {c.decode() for c in of[shown.tobytes()]}
+            captions = of[shown.tobytes()]
             assert {VOCABULARY.decode(row) for row in rows if row.any()} == captions
             assert {VOCABULARY.decode(ids) for ids in training_references(examples)[i]} == captions
 
@@ -95,8 +97,8 @@ def test_features_come_with_their_own_captions(tmp_path):
 def test_buckets_hold_captions_of_one_length(tmp_path):
     files = write(tmp_path / "t.gz", 30, captions=1)
     files += write(tmp_path / "u.gz", 30, captions=2)  # of five and six tokens, the first of five alone
-    examples = Examples(files, files, SHAPE, T)
-    arguments = ONE | {"captions": 2, "groups": 1, "shuffle_buffer": 60}
+    examples = examples_of(files, files)
+    arguments = ONE | {"captions": 2, "groups": 1}
 
     def padding(bucket):
         tokens = [t.numpy() for _, t, _ in batches(examples, **arguments, bucket=bucket)]
@@ -110,8 +112,8 @@ def test_buckets_hold_captions_of_one_length(tmp_path):
 @pytest.mark.slow
 def test_mirrored_pictures_take_their_share(tmp_path):
     files = write(tmp_path / "t.gz", 200, flipped=True)
-    examples = Examples(files, files, SHAPE, T)
-    plain = {one["features"].numpy().tobytes() for one in read(files, examples)}
+    examples = examples_of(files, files)
+    plain = {one.shown.tobytes() for one in validation(examples, 200)}
 
     def share(flip, epoch=0):
         shown = [f.tobytes() for b, _, _ in batches(examples, **(ONE | {"epoch": epoch}), flip=flip) for f in b.numpy()]
@@ -132,16 +134,70 @@ def test_standardizer():
     assert math.isclose(float(Standardizer(np.zeros(1), np.ones(1) * 1e-3)(np.ones((1, 1, 1, 1)))[0, 0, 0, 0]), 10.0)
 
 
+def test_neither_files_nor_their_order_decide_anything(tmp_path):
+    """The same Examples in two files, and in one in another order: the same batches to the bit."""
+    halves = write(tmp_path / "t.gz", 10, captions=4) + write(tmp_path / "u.gz", 7, captions=2)
+    records = list(tf.data.TFRecordDataset(halves, "GZIP").as_numpy_iterator())
+    one = tmp_path / "one"
+    with tf.io.TFRecordWriter(str(one)) as writer:
+        for record in sorted(records, key=lambda record: hashlib.md5(record).digest()):
+            writer.write(record)
+    examples, other = examples_of(halves, halves), examples_of([str(one)], [str(one)])
+
+    def all_of(of):
+        arguments = ONE | {"captions": 2, "groups": 2}
+        return [[x.numpy().tobytes() for x in batch] for batch in batches(of, **arguments, bucket=1)]
+
+    assert all_of(examples) == all_of(other) and len(all_of(other)) > 5
+    assert [v.image_id for v in validation(examples, 5)] == [v.image_id for v in validation(other, 5)]
+    assert training_references(examples) == training_references(other)
+
+
+def test_an_epoch_goes_on_where_it_was_left(tmp_path):
+    files = write(tmp_path / "t.gz", 30, captions=4)
+    arguments = ONE | {"captions": 2, "groups": 2}
+
+    def all_of(skip):
+        return [[x.numpy().tobytes() for x in b] for b in batches(examples_of(files, files), **arguments, skip=skip)]
+
+    assert all_of(4) == all_of(0)[4:]
+
+
+def test_features_that_are_gone_or_damaged_stop_it_and_are_made_anew_next_time(tmp_path):
+    files = write(tmp_path / "t.gz", 6)
+    examples = examples_of(files, files)
+    image_id = examples.table.image_ids[2].decode()
+    path = examples.store.path(image_id)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(
+        TrainingError, match=f"features of picture {image_id} are gone from .*; run the whole pipeline again"
+    ):
+        list(validation(examples, 6))
+    assert not examples.store.has(image_id), "so that who looks sees that it is to be made"
+
+
+def test_pictures_are_read_where_their_examples_lie(tmp_path):
+    files = write(tmp_path / "t.gz", 9, image=lambda what: b"picture %d" % what * 1000)
+    examples = examples_of(files, files)
+    shown = {one.image_id: one.shown for one in validation(examples, 9, "image")}
+    assert len(shown) == 9
+    for pictures, _, index in batches(examples, **ONE, source="image"):
+        for picture, number in zip(pictures.numpy(), index.numpy()):
+            assert picture == shown[examples.table.image_ids[number]] and picture.startswith(b"picture ")
+    with pytest.raises(TrainingError, match="picture ff of val is in none of the files of its Examples"):
+        examples.images("val", [b"ff"])
+
+
 _PEAK = """
 import os, resource, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-from memefly.training.inputs import Examples, batches, count_groups
+from memefly.training.inputs import batches, count_groups
+from tests.training.toy import examples_of
 files = [sys.argv[1]] * int(sys.argv[2])
-examples = Examples(files, files, (8, 8, 512), 8)
+examples = examples_of(files, files, (8, 8, 512))
 for epoch in range(2):
     groups = len(count_groups(examples, 3))
-    for features, tokens, _ in batches(examples, seed=0, pictures=16, captions=3, groups=groups, epoch=epoch, bucket=2,
-                                       shuffle_buffer=128):
+    for features, tokens, _ in batches(examples, seed=0, pictures=16, captions=3, groups=groups, epoch=epoch, bucket=2):
         features.numpy().sum()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -13,9 +13,9 @@ from memefly.likelihood import Likelihood
 from memefly.metrics.information import bits_a_character
 from memefly.networks import NetworkConfig
 from memefly.spelling import PLAIN
-from memefly.training import Examples, FineTuningConfig, SelfCriticalConfig, loop, stages, train
-from memefly.training.inputs import batches, read
-from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, T, fit, write
+from memefly.training import FineTuningConfig, SelfCriticalConfig, loop, stages, train
+from memefly.training.inputs import batches, validation
+from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, examples_of, fit, write
 
 
 def changed(**changes):
@@ -64,9 +64,9 @@ def test_stops_on_how_well_it_foresees_what_people_wrote(examples, tmp_path):
     assert result.metrics["bits_a_character"] == min(bits) < 0.5 * bits[0]
     likelihood = Likelihood(result.network, STANDARDIZER, tf.TensorSpec([None, *SHAPE], tf.float16), VOCABULARY, PLAIN)
     found, written = [], []
-    for one in read(examples.val, examples):
-        counted = [likelihood.written(caption.decode()) for caption in one["captions"].numpy()]
-        found += likelihood.log_probs(one["features"].numpy(), counted).tolist()
+    for one in validation(examples, 12):
+        counted = [likelihood.written(caption) for caption in one.captions]
+        found += likelihood.log_probs(one.shown, counted).tolist()
         written += counted
     assert bits_a_character(found, written) == pytest.approx(min(bits)), "the best weights are those it returns"
 
@@ -167,7 +167,7 @@ def test_self_critical_training_raises_the_reward(examples, tmp_path, monkeypatc
 
 def test_a_share_that_leaves_a_stage_nothing_is_refused(tmp_path):
     files = write(tmp_path / "t.gz", 3)
-    few = Examples(files, files, SHAPE, T)
+    few = examples_of(files, files)
     with pytest.raises(TrainingError, match="which leaves a stage without pictures"):
         fit(few, tmp_path / "c", changed(epochs=1, self_critical=SelfCriticalConfig(epochs=1, held_out=0.01)))
 
@@ -258,7 +258,7 @@ def test_max_steps(examples, tmp_path):
 def test_nothing_to_train_on(tmp_path):
     files = write(tmp_path / "none.gz", 0)
     with pytest.raises(TrainingError, match="train split has no captions"):
-        fit(Examples(files, files, SHAPE, T), tmp_path)
+        fit(examples_of(files, files), tmp_path)
 
 
 @pytest.mark.once
@@ -286,7 +286,7 @@ def drawn(tmp_path_factory, small_encoder):
     train_files = write(folder / "train.gz", 24, shape=shape, image=image)
     val_files = write(folder / "val.gz", 12, seed=5, shape=shape, image=image)
     config = EncoderConfig(weights=str(small_encoder), precision="float32")
-    return Examples(train_files, val_files, shape, T), lambda: encoders.load(config)
+    return examples_of(train_files, val_files, shape), lambda: encoders.load(config)
 
 
 @pytest.mark.once
