@@ -11,8 +11,10 @@ MemeflyError             exit 1
 │   └── PromotionError            a label that cannot be moved so: no such version, not blessed, nothing before it
 ├── AnomalyError         exit 1   the data contradicts its schema
 ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
+│   └── FeaturesError             features of pictures are gone from the store
 ├── PipelineError        exit 1   a component failed
 ├── DownloadError        exit 1   what was to be fetched is not to be had, or is not what it should be
+├── EngineError          exit 1   the engine that Beam's stages run on is not there, or was lost
 ├── UnsafeError          exit 1   a model has captions for a picture, and none of them may be said
 ├── BackendError         exit 1   the model server that captions were asked of does not answer
 └── BusyError            exit 1   too many requests wait already
@@ -92,6 +94,10 @@ class TrainingError(MemeflyError):
     pass
 
 
+class FeaturesError(TrainingError):
+    """Features that were in the store are gone, or damaged."""
+
+
 class PipelineError(MemeflyError):
     """A component failed; `component` names it and `__cause__` is what it raised."""
 
@@ -102,6 +108,10 @@ class PipelineError(MemeflyError):
 
 class DownloadError(MemeflyError):
     pass
+
+
+class EngineError(MemeflyError):
+    """What Beam's stages are to run on is not there, or was lost."""
 
 
 class UnsafeError(MemeflyError):

@@ -25,6 +25,7 @@ def add(command: Command) -> None:
     add_run(command)
     add_parts(command)
     add_sweep(command)
+    add_worker_pool(command)
 
 
 def add_run(command: Command) -> None:
@@ -94,6 +95,42 @@ def add_sweep(command: Command) -> None:
     sweep.add_argument("--trials", type=positive, metavar="N", help="how many (what the space says; a grid: all)")
     sweep.add_argument("--name", metavar="NAME", help="its folder in ROOT/sweeps (a digest of what is searched)")
     sweep.add_argument("--json", action="store_true", help="print what came of it as JSON")
+
+
+def add_worker_pool(command: Command) -> None:
+    pool = command(
+        "worker-pool",
+        _worker_pool,
+        "serve workers to the engine that Beam's stages run on, until interrupted",
+        "  memefly worker-pool --port 50000\n\n"
+        "for a configuration with, for example,\n"
+        "  beam:\n"
+        "    - --runner=PortableRunner\n"
+        "    - --job_endpoint=localhost:8099        # of Flink's, Spark's or Prism's job server\n"
+        "    - --environment_type=EXTERNAL\n"
+        "    - --environment_config=localhost:50000 # as the engine calls this machine",
+    )
+    pool.add_argument("--port", type=positive, default=50000, metavar="N", help="where it listens (%(default)s)")
+
+
+def _worker_pool(arguments: argparse.Namespace) -> int:
+    import logging
+    import signal
+
+    from pipeline import worker_pool
+
+    def stop(number, frame) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)  # so that its workers end with it
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    with worker_pool.serving(arguments.port) as address:
+        print(f"worker pool at {address}", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            return 0
+    return 0
 
 
 def _add_what_is_run(parser: argparse.ArgumentParser) -> None:

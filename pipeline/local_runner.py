@@ -20,15 +20,16 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
+from tfx.proto.orchestration import executable_spec_pb2
 
 from components.caption_example_gen import executor as example_gen
 from components.places import OPERATORS, Places
 from memefly import devices, encoders, provenance, textfile, tracking
-from memefly.errors import MemeflyError, PipelineError, QuarantineError, UsageError, first_line
+from memefly.errors import FeaturesError, MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.operations import records
 from memefly.operations.runs import LATEST, SUMMARY
 from memefly.report import card, report
-from pipeline import base_run, lineage, outcomes, parts
+from pipeline import base_run, engine, lineage, outcomes, parts
 from pipeline import root as known_root
 from pipeline.config import PipelineConfig
 from pipeline.parts import Part
@@ -134,6 +135,12 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
         tracking.check(home)  # what W&B will refuse is told before an hour of features
     with metadata.Metadata(connection) as handle:
         known_root.look_over(handle, places)
+        if not from_nodes:
+            known_root.drop_without_features(handle, places)
+    specs = {name: runner_utils.extract_executor_spec(deployment, name) for name in names}
+    wanted = [node.node_info.id for node in nodes if not node.execution_options.HasField("skip")]
+    if any(isinstance(specs[name], executable_spec_pb2.BeamExecutableSpec) for name in wanted):
+        engine.check(config.beam)
     base = _base(connection, pipeline, home, part) if from_nodes else None
     if base:
         outcomes.collect_data(base, summary, home, places)
@@ -144,7 +151,7 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
             mlmd_connection=metadata.Metadata(connection),
             pipeline_info=pipeline.pipeline_info,
             pipeline_runtime_spec=pipeline.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, node.node_info.id),
+            executor_spec=specs[node.node_info.id],
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node.node_info.id),
             custom_executor_operators=OPERATORS,
         ).launch()
@@ -162,18 +169,18 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline, base)
-            state, outputs[name] = outcomes.outcome(connection, launch(node), places)
-            if state == "cached" and name == "ImageFeatures":
-                with metadata.Metadata(connection) as handle:
-                    hollow = known_root.without_features(handle, outputs[name]["features"][0].uri, places)
-                if hollow:
-                    state, outputs[name] = outcomes.outcome(connection, launch(node), places)
+            with engine.listening() as heard:
+                state, outputs[name] = outcomes.outcome(connection, launch(node), places)
         except Exception as error:
             _done(summary, on_event, name, "failed", time.monotonic() - clock)
             ours = _ours(error)
+            if isinstance(ours, FeaturesError):
+                with metadata.Metadata(connection) as handle:
+                    known_root.drop_without_features(handle, places, every=True)
             if ours is not None:
                 raise ours from None  # it is among the causes of `error`: another cause would close a circle
-            raise PipelineError(name, f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
+            run_log = home / "runs" / summary.run_id / "run.log"
+            raise engine.failure(name, error, heard, config.beam, str(run_log)) from error
         _done(summary, on_event, name, state, time.monotonic() - clock)
         if state == "failed":  # of its inputs, which TFX logs and does not raise
             raise PipelineError(name, f"{name} has no inputs; run the pipeline from an earlier node")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
-from tfx.types.standard_artifacts import Model, PushedModel
+from tfx.types.standard_artifacts import Examples, Model, PushedModel
 from tfx.utils import path_utils
 
 from components.image_features import artifact as image_features
@@ -108,19 +108,23 @@ def look_over(handle: metadata.Metadata, places: Places) -> None:
         handle.store.put_artifacts(changed)
 
 
-def without_features(handle: metadata.Metadata, folder: str, places: Places) -> bool:
-    """Whether the store lacks features of what ImageFeatures once left in `folder`; then that is marked as deleted, and
-    made anew where it is wanted."""
-    store = image_features.read(folder).store(places.absolute(STORE))
-    known = (strings(f["image_id"])[0] for split in sorted(Path(folder).glob("Split-*")) for f in read(split))
-    lost = [image_id for image_id in known if not store.has(image_id)]
-    if lost:
-        log.warning("%s lacks the features of %d pictures, which are encoded anew", store.folder, len(lost))
-        artifacts = handle.store.get_artifacts_by_uri(places.relative(folder))
-        for artifact in artifacts:
+def drop_without_features(handle: metadata.Metadata, places: Places, *, every: bool = False) -> None:
+    """Marks as deleted what ImageFeatures once left, the newest or every one, where the feature store lacks some of it:
+    that is made anew where it is wanted."""
+    of_features = [
+        artifact
+        for artifact in handle.store.get_artifacts_by_type(Examples.TYPE_NAME)
+        if artifact.state == _LIVE and Path(places.absolute(artifact.uri), image_features.FILE).is_file()
+    ]
+    for artifact in sorted(of_features, key=lambda one: -one.id)[: None if every else 1]:
+        folder = Path(places.absolute(artifact.uri))
+        store = image_features.read(str(folder)).store(places.absolute(STORE))
+        known = (strings(f["image_id"])[0] for split in sorted(folder.glob("Split-*")) for f in read(split))
+        lost = sum(not store.has(image_id) for image_id in known)
+        if lost:
+            log.warning("%s lacks the features of %d pictures, which are encoded anew", store.folder, lost)
             artifact.state = _DELETED
-        handle.store.put_artifacts(artifacts)
-    return bool(lost)
+            handle.store.put_artifacts([artifact])
 
 
 def _named(artifact, places: Places) -> bool:

@@ -26,7 +26,7 @@ MEMEFLY = (
     ("safety",),
     ("archives", "downloads"),
     ("devices", "images", "text", "tracking", "provenance", "quiet", "metadata_store"),
-    ("inventory", "lock", "textfile"),
+    ("engine", "inventory", "lock", "textfile"),
     ("decoding_config", "errors", "sandbox", "schemas", "spelling", "storage", "subwords", "temporary"),
 )
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from memefly import provenance
-from memefly.errors import MemeflyError, TrainingError
+from memefly.errors import FeaturesError, MemeflyError, TrainingError
 
 log = logging.getLogger("memefly.trainer")
 
@@ -60,14 +60,14 @@ def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -
     )  # fmt: skip
     assert child.stdin and child.stdout  # pipes, as asked for
     threading.Thread(target=_stop_when_unwanted, args=(child, wanted), daemon=True).start()
-    error = ""
+    error, kind = "", ""
     try:
         with contextlib.suppress(BrokenPipeError):  # of a child that is gone already; its status says so below
             child.stdin.write(json.dumps(arguments))
             child.stdin.close()
         for line in child.stdout:
             said = json.loads(line)
-            error = said.get("error", error)
+            error, kind = said.get("error", error), said.get("kind", kind)
             if "log" in said:
                 log.info("%s", said["log"])
         status = child.wait()
@@ -75,7 +75,8 @@ def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -
         child.kill()
         child.wait()
     if status:
-        raise TrainingError(error or f"the training process ended with status {status}; the log says why")
+        kind_ = FeaturesError if kind == FeaturesError.__name__ else TrainingError
+        raise kind_(error or f"the training process ended with status {status}; the log says why")
 
 
 def _stop_when_unwanted(child: subprocess.Popen, wanted: Callable[[], bool]) -> None:
@@ -117,7 +118,7 @@ def main() -> int:
     try:
         {"chief": train_and_export, "worker": help_train}[sys.argv[1]](SimpleNamespace(**arguments))
     except MemeflyError as error:
-        print(json.dumps({"error": str(error)}), file=out)
+        print(json.dumps({"error": str(error), "kind": type(error).__name__}), file=out)
         return 1
     return 0
 

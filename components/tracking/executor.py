@@ -22,7 +22,7 @@ from components.image_features import artifact
 from memefly import text, textfile, tracking
 from memefly.datasets.examples import read, strings
 from memefly.encoders.feature_store import FeatureStore
-from memefly.errors import PipelineError
+from memefly.errors import FeaturesError
 from memefly.exported.manifest import newest_version
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import best_constant_caption
@@ -80,8 +80,7 @@ def _features(store: FeatureStore, wanted: Iterable[str]) -> dict[str, np.ndarra
     for image_id in wanted:
         features = store.get(image_id)
         if features is None:
-            raise PipelineError(
-                "Tracking",
+            raise FeaturesError(
                 f"the features of picture {image_id} are gone from {store.folder}, or damaged; run the whole pipeline "
                 "again: ImageFeatures encodes what is missing",
             )

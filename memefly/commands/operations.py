@@ -145,17 +145,20 @@ def add_doctor(command: Command) -> None:
         "doctor",
         _doctor,
         "say what of this machine and installation is wrong, and what to do",
-        "  memefly doctor\n  memefly doctor --root root --tf-serving localhost:8500",
+        "  memefly doctor\n  memefly doctor --root root --tf-serving localhost:8500\n"
+        "  memefly doctor --job-endpoint localhost:8099 --worker-pool localhost:50000",
     )
     doctor.add_argument("--root", metavar="DIR", help="of the pipeline, whose disk is looked at")
     doctor.add_argument("--tf-serving", type=server, metavar="URL", help="HOST:PORT of gRPC, or http://HOST:PORT")
+    doctor.add_argument("--job-endpoint", metavar="HOST:PORT", help="of the job server of Beam's engine")
+    doctor.add_argument("--worker-pool", metavar="HOST:PORT", help="of the pool of its workers")
     doctor.add_argument("--json", action="store_true", help="one JSON object a finding")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from memefly.operations import doctor
 
-    found = doctor.examine(arguments.root, arguments.tf_serving)
+    found = doctor.examine(arguments.root, arguments.tf_serving, arguments.job_endpoint, arguments.worker_pool)
     for one in found:
         if arguments.json:
             print(textfile.to_json(one.as_dict()))

@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from memefly import provenance, textfile
-from memefly.errors import MemeflyError
+from memefly import engine, provenance, textfile
+from memefly.errors import EngineError, MemeflyError
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LANES = {"1.21": ((3, 11), (3, 13), "2.39"), "1.16": ((3, 10), (3, 10), "2.31")}  # Pythons, and the least glibc
@@ -42,11 +42,16 @@ class Found:
         return asdict(self)
 
 
-def examine(root: str | Path | None = None, tf_serving: str | None = None) -> list[Found]:
+def examine(
+    root: str | Path | None = None,
+    tf_serving: str | None = None,
+    job_endpoint: str | None = None,
+    worker_pool: str | None = None,
+) -> list[Found]:
     """Of what is asked, in that order; what hangs is given up after seconds, and told. Raises nothing."""
     checks: dict[str, Callable[[], Iterator[Found]]] = {
         "python": python, "packages": packages, "processor": processor, "memory": memory, "disk": lambda: disk(root),
-        "beam": runner, "wandb": wandb, "serving": lambda: serving(tf_serving),
+        "beam": lambda: runner(job_endpoint, worker_pool), "wandb": wandb, "serving": lambda: serving(tf_serving),
     }  # fmt: skip
     with ThreadPoolExecutor(len(checks)) as pool:
         return [found for several in pool.map(_safely, checks, checks.values()) for found in several]
@@ -171,9 +176,21 @@ def disk(root: str | Path | None) -> Iterator[Found]:
         yield Found("disk", state, f"{what}: {free:.1f} GiB are free in {place}", advice)
 
 
-def runner() -> Iterator[Found]:
+def runner(job_endpoint: str | None = None, worker_pool: str | None = None) -> Iterator[Found]:
     version = _version("apache-beam")
-    if version:
+    asked = [
+        (engine.knock, job_endpoint, "a job server of Beam answers at"),
+        (engine.knock_at_pool, worker_pool, "a worker pool answers at"),
+    ]
+    for knock, endpoint, answers in asked:
+        if endpoint:
+            try:
+                knock(endpoint, timeout=3.0)
+            except EngineError as error:
+                yield Found("beam", WRONG, str(error), "see docs/engines.md")
+            else:
+                yield Found("beam", OK, f"{answers} {endpoint}")
+    if version and not job_endpoint:
         yield Found(
             "beam", OK, f"Apache Beam {version}; runs on this machine unless `beam:` of a configuration says other"
         )

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from memefly.datasets.examples import Pictures
 from memefly.encoders.feature_store import FLIPPED, FeatureStore
-from memefly.errors import TrainingError
+from memefly.errors import FeaturesError, TrainingError
 from memefly.spelling import PLAIN, Spelling
 from memefly.text import PAD_ID
 
@@ -91,7 +91,7 @@ class Examples:
             features = self.store.get(key)
             if features is None:
                 self.store.discard(key)  # where it is there and damaged, so that it is made anew
-                raise TrainingError(
+                raise FeaturesError(
                     f"the features of picture {key} are gone from {self.store.folder}, or were damaged; run the "
                     "whole pipeline again: ImageFeatures encodes what is missing"
                 )

@@ -13,7 +13,7 @@ from memefly.likelihood import Likelihood
 from memefly.metrics.information import bits_a_character
 from memefly.networks import NetworkConfig
 from memefly.spelling import PLAIN
-from memefly.training import FineTuningConfig, SelfCriticalConfig, loop, stages, train
+from memefly.training import FineTuningConfig, SelfCriticalConfig, stages, train
 from memefly.training.inputs import batches, validation
 from tests.training.toy import CONFIG, NETWORK, SHAPE, STANDARDIZER, VOCABULARY, examples_of, fit, write
 
@@ -102,16 +102,16 @@ class Stopped(Exception):
 
 def stop_after(monkeypatch, steps: int):
     """Lets `steps` batches through, and then raises Stopped in the place of the next one."""
-    skipping, left = loop._skipping, [steps]
+    batches, left = stages.batches, [steps]
 
-    def interrupted(batches, n):
-        for batch in skipping(batches, n):
+    def interrupted(*args, **arguments):
+        for batch in batches(*args, **arguments):
             if left[0] == 0:
                 raise Stopped
             left[0] -= 1
             yield batch
 
-    monkeypatch.setattr(loop, "_skipping", interrupted)
+    monkeypatch.setattr(stages, "batches", interrupted)
 
 
 EVERYTHING = {

@@ -1,0 +1,156 @@
+"""What Beam's stages run on: this process, or an engine whose workers are elsewhere.
+
+>>> check(config.beam)                   # EngineError within seconds, where nobody is there to run anything
+>>> with listening() as heard:
+...     launch(node)                     # raises what Beam raises
+>>> raise failure("ImageFeatures", error, heard, config.beam, log)
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.portability.api import beam_job_api_pb2
+
+from memefly import engine, errors
+from memefly.errors import ConfigError, EngineError, MemeflyError, PipelineError, first_line
+
+log = logging.getLogger("memefly.engine")
+
+_EMBEDDED = ("", "embed")  # Beam's own job service, in this process
+# What an exception ends with in the text of a traceback, and what Beam puts behind it.
+_RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?:: (.*))?$")
+_WHILE = re.compile(r" \[while running '.*")
+_LOST = re.compile(
+    r"MultiThreadedRendezvous|StatusCode\.|Socket closed|context canceled|UNAVAILABLE|CANCELLED|\bEOF\b|"
+    r"connection (?:reset|refused|closed)|(?:worker|harness|environment)\b.*\b(?:lost|exited|died|disconnected|failed)",
+    re.IGNORECASE,
+)
+
+
+def endpoint(arguments: Sequence[str]) -> str:
+    """HOST:PORT of the job server that Beam's arguments name; "" where they name none."""
+    found = PipelineOptions(list(arguments)).view_as(PortableOptions).job_endpoint or ""
+    return "" if found in _EMBEDDED else found
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Looks at the engine that Beam's arguments name, before anything starts. Raises `EngineError` where no job server
+    answers, `ConfigError` where it knows an argument no more than Beam does."""
+    where = endpoint(arguments)
+    if not where:
+        return
+    described = beam_job_api_pb2.DescribePipelineOptionsResponse.FromString(engine.knock(where))
+    _check_arguments(arguments, {option.name for option in described.options})
+    portable = PipelineOptions(list(arguments)).view_as(PortableOptions)
+    if (portable.environment_type or "").upper() == "EXTERNAL" and portable.environment_config:
+        pool = portable.environment_config.removeprefix("http://")
+        try:
+            engine.knock_at_pool(pool, timeout=2.0)
+        except EngineError as error:
+            # The address is what the engine's machines call it: from here it may be another one, or none.
+            log.warning("seen from here, %s (--environment_config); the engine may see it", first_line(error))
+
+
+def _check_arguments(arguments: Sequence[str], of_engine: set[str]) -> None:
+    known = set().union(*(_names(options) for options in _all_subclasses(PipelineOptions))) | of_engine
+    given = {argument.partition("=")[0].lstrip("-") for argument in arguments if argument.startswith("--")}
+    if unknown := sorted(name for name in given if name not in known and name.removeprefix("no_") not in known):
+        raise ConfigError(
+            f"beam: {', '.join('--' + name for name in unknown)}: neither Beam nor the job server knows such an "
+            "argument; docs/engines.md has those that engines take"
+        )
+
+
+def _all_subclasses(kind: type) -> Iterator[type]:
+    one: type
+    for one in kind.__subclasses__():
+        yield one
+        yield from _all_subclasses(one)
+
+
+def _names(options: type) -> set[str]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    with contextlib.suppress(AttributeError, argparse.ArgumentError):
+        options._add_argparse_args(parser)  # type: ignore[attr-defined]
+    return {name.lstrip("-") for action in parser._actions for name in action.option_strings}
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[list[str]]:
+    """What an engine says of errors, as long as the block runs: Beam only logs it."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    ear = Ear(logging.ERROR)
+    logging.getLogger().addHandler(ear)
+    try:
+        yield heard
+    finally:
+        logging.getLogger().removeHandler(ear)
+
+
+def failure(name: str, error: Exception, heard: Sequence[str], arguments: Sequence[str], log_file: str) -> MemeflyError:
+    """The error of a component that failed, in our words: what happened where the work was done."""
+    where = endpoint(arguments)
+    texts = [str(error), *reversed(heard)]
+    raised = next((found for text in texts if (found := _raised(text))), None)
+    if raised and (ours := _ours(name, *raised)):
+        return ours
+    if not where:
+        said = ": ".join(part for part in raised if part) if raised else f"{type(error).__name__}: {first_line(error)}"
+        return PipelineError(name, f"{name} failed: {said}")
+    if raised:
+        what = f"a worker failed: {': '.join(part for part in raised if part)}"
+    elif lost := next((text for text in texts if _LOST.search(text)), None):
+        what = f"a worker, or the engine itself, was lost ({_sign(lost)})"
+    else:
+        what = first_line(error)
+    return EngineError(
+        f"{name} failed on the engine at {where}: {what}. What it said as a whole is in {log_file}. Running the same "
+        "command again goes on from here: what was finished before, and features that were encoded, stay"
+    )
+
+
+def _raised(text: str) -> tuple[str, str] | None:
+    """The last exception of the tracebacks in a text, (type, message); None without one."""
+    found, inside = None, False
+    for line in text.splitlines():
+        if "Traceback (most recent call last)" in line:
+            inside = True
+            continue
+        match = _RAISED.match(_WHILE.sub("", line)) if inside else None
+        if match and match[1][:1].isupper():  # and no part of a stack
+            found, inside = (match[1], (match[2] or "").strip()), False
+    return found
+
+
+def _ours(name: str, kind: str, message: str) -> MemeflyError | None:
+    """An error of ours that a worker raised, which came here as text."""
+    found = getattr(errors, kind, None)
+    if not (isinstance(found, type) and issubclass(found, MemeflyError)):
+        return None
+    if issubclass(found, PipelineError):
+        return PipelineError(name, message)
+    try:
+        return found(message)
+    except TypeError:  # it takes more than a message
+        return PipelineError(name, f"{name} failed: {message}")
+
+
+def _sign(text: str) -> str:
+    """What of a long text tells of the loss."""
+    details = re.search(r'details = "([^"]+)"', text)
+    status = re.search(r"StatusCode\.(\w+)", text)
+    if status:
+        return f"{status[1]}{f': {details[1]}' if details else ''}"[:200]
+    line = next((line.strip() for line in text.splitlines() if _LOST.search(line)), text)
+    return line[:200]
