@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,11 @@ KUSTOMIZATION = ["check-jsonschema", "--schemafile", str(Path(__file__).parent /
     ("command", "pattern", "spoilt"),
     [
         (COMPOSE, "compose.yaml", ("restart:", "restarts:")),
+        (COMPOSE, "flink/compose.yaml", ("restart:", "restarts:")),
         (KUBERNETES, "kubernetes/[gt]*.yaml", ("containerPort:", "containerport:")),
+        (KUBERNETES, "flink/kubernetes/flink.yaml", ("containerPort:", "containerport:")),
         (KUBERNETES, "kubernetes/autoscaling/autoscaler.yaml", ("minReplicas:", "minreplicas:")),
-        (KUSTOMIZATION, "kubernetes/**/kustomization.yaml", ("resources:", "ressources:")),
+        (KUSTOMIZATION, "**/kustomization.yaml", ("resources:", "ressources:")),
         (HADOLINT, "*/Dockerfile", ("USER", "RUN apt-get install curl\nUSER")),
     ],
 )
@@ -92,6 +96,37 @@ def test_everything_runs_without_rights():
         assert not container["securityContext"]["allowPrivilegeEscalation"]
     for path in DEPLOY.glob("*/Dockerfile"):
         assert "USER 65532:65532" in path.read_text()
+
+
+def test_flink_speaks_the_beam_of_the_lock_and_is_where_the_configuration_says():
+    compose = yaml.safe_load((DEPLOY / "flink" / "compose.yaml").read_text())["services"]
+    documents = list(yaml.safe_load_all((DEPLOY / "flink" / "kubernetes" / "flink.yaml").read_text()))
+    pods = {d["metadata"]["name"]: d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment"}
+    lock = (DEPLOY.parent / "requirements" / "tfx-1.21.txt").read_text()
+    (beam,) = re.findall(r"^apache-beam==(\S+)", lock, re.MULTILINE)
+    images = {service["image"] for service in compose.values() if "image" in service}
+    in_pods = {one["image"] for pod in pods.values() for one in pod["containers"]}
+    assert images == {image for image in in_pods if not image.startswith("memefly-worker:")}
+    (server,) = [image for image in images if "job_server" in image]
+    (flink,) = images - {server}
+    version = flink.removeprefix("flink:").rpartition(".")[0]
+    assert server == f"apache/beam_flink{version}_job_server:{beam}"
+    if metadata.version("apache-beam") == beam:
+        from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+        assert version in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    arguments = yaml.safe_load((DEPLOY / "flink" / "flink.yaml").read_text())["beam"]
+    said = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    published = {port.split(":")[1] for port in compose["job-server"]["ports"]}
+    assert {said[name].split(":")[1] for name in ("job_endpoint", "artifact_endpoint")} == published
+    dockerfile = (DEPLOY / "flink" / "Dockerfile").read_text()
+    assert f"EXPOSE {said['environment_config'].split(':')[1]}" in dockerfile
+    assert compose["workers"]["network_mode"] == "service:taskmanager"
+    assert [one["name"] for one in pods["flink-taskmanager"]["containers"]] == ["taskmanager", "workers"]
+    for pod in pods.values():
+        assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+        assert all(one["resources"]["limits"]["memory"] for one in pod["containers"])
+    assert all(service["mem_limit"] and service["cap_drop"] == ["ALL"] for service in compose.values())
 
 
 # --- protos -------------------------------------------------------------------------------------------------------
