@@ -22,6 +22,7 @@ from memefly.errors import ConfigError, EngineError, MemeflyError, PipelineError
 
 log = logging.getLogger("memefly.engine")
 
+_LONGEST = 30 * 24 * 3600  # seconds
 _EMBEDDED = ("", "embed")  # Beam's own job service, in this process
 # What an exception ends with in the text of a traceback, and what Beam puts behind it.
 _RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?:: (.*))?$")
@@ -33,21 +34,28 @@ _LOST = re.compile(
 )
 
 
-def endpoint(arguments: Sequence[str]) -> str:
+def endpoint(given: Sequence[str]) -> str:
     """HOST:PORT of the job server that Beam's arguments name; "" where they name none."""
-    found = PipelineOptions(list(arguments)).view_as(PortableOptions).job_endpoint or ""
+    found = PipelineOptions(list(given)).view_as(PortableOptions).job_endpoint or ""
     return "" if found in _EMBEDDED else found
 
 
-def check(arguments: Sequence[str]) -> None:
+def arguments(given: Sequence[str]) -> list[str]:
+    """Beam's arguments as they are handed on: with a job server, its jobs may take as long as they take. Beam's own
+    limit, --job_server_timeout, is a minute for every call, and the one that waits for the job is such a call."""
+    said = any(argument.startswith("--job_server_timeout") for argument in given)
+    return [*given] if said or not endpoint(given) else [*given, f"--job_server_timeout={_LONGEST}"]
+
+
+def check(given: Sequence[str]) -> None:
     """Looks at the engine that Beam's arguments name, before anything starts. Raises `EngineError` where no job server
     answers, `ConfigError` where it knows an argument no more than Beam does."""
-    where = endpoint(arguments)
+    where = endpoint(given)
     if not where:
         return
     described = beam_job_api_pb2.DescribePipelineOptionsResponse.FromString(engine.knock(where))
-    _check_arguments(arguments, {option.name for option in described.options})
-    portable = PipelineOptions(list(arguments)).view_as(PortableOptions)
+    _check_arguments(given, {option.name for option in described.options})
+    portable = PipelineOptions(list(given)).view_as(PortableOptions)
     if (portable.environment_type or "").upper() == "EXTERNAL" and portable.environment_config:
         pool = portable.environment_config.removeprefix("http://")
         try:
@@ -57,10 +65,10 @@ def check(arguments: Sequence[str]) -> None:
             log.warning("seen from here, %s (--environment_config); the engine may see it", first_line(error))
 
 
-def _check_arguments(arguments: Sequence[str], of_engine: set[str]) -> None:
+def _check_arguments(given: Sequence[str], of_engine: set[str]) -> None:
     known = set().union(*(_names(options) for options in _all_subclasses(PipelineOptions))) | of_engine
-    given = {argument.partition("=")[0].lstrip("-") for argument in arguments if argument.startswith("--")}
-    if unknown := sorted(name for name in given if name not in known and name.removeprefix("no_") not in known):
+    names = {argument.partition("=")[0].lstrip("-") for argument in given if argument.startswith("--")}
+    if unknown := sorted(name for name in names if name not in known and name.removeprefix("no_") not in known):
         raise ConfigError(
             f"beam: {', '.join('--' + name for name in unknown)}: neither Beam nor the job server knows such an "
             "argument; docs/engines.md has those that engines take"
@@ -98,9 +106,9 @@ def listening() -> Iterator[list[str]]:
         logging.getLogger().removeHandler(ear)
 
 
-def failure(name: str, error: Exception, heard: Sequence[str], arguments: Sequence[str], log_file: str) -> MemeflyError:
+def failure(name: str, error: Exception, heard: Sequence[str], given: Sequence[str], log_file: str) -> MemeflyError:
     """The error of a component that failed, in our words: what happened where the work was done."""
-    where = endpoint(arguments)
+    where = endpoint(given)
     texts = [str(error), *reversed(heard)]
     raised = next((found for text in texts if (found := _raised(text))), None)
     if raised and (ours := _ours(name, *raised)):
