@@ -4,11 +4,11 @@
     >>> places.absolute("root://artifacts/Trainer/model/7")
     '/srv/memefly/artifacts/Trainer/model/7'
     >>> with places.open():
-    ...     Launcher(…, custom_executor_operators=OPERATORS).launch()
+    ...     Launcher(…, custom_executor_operators=operators(beam_arguments)).launch()
 
 URIs of artifacts and paths in parameters are part of TFX's cache keys. With these names they stay what they are when a
 ROOT is moved, copied, or mounted in a container. TFX itself reads and writes them through `PlacesFilesystem`; executors
-never see them: `OPERATORS` hands them absolute paths, and takes what they leave behind back under its name.
+never see them: `operators` hands them absolute paths, and takes what they leave behind back under its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import contextlib
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,7 @@ from memefly import inventory
 
 SCHEMES = ("root://", "data://")
 _current: Places | None = None
-_IN_THIS_PROCESS = {
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    "--direct_running_mode=in_memory",
-}
+_IMAGES = ("--sdk_container_image", "--worker_harness_container_image", "--requirements_file", "--setup_file")
 
 
 class Places:
@@ -194,13 +191,16 @@ class PythonOperator(python_executor_operator.PythonExecutorOperator):
 
 
 class BeamOperator(beam_executor_operator.BeamExecutorOperator):
+    ARGUMENTS: tuple[str, ...] = ()  # of Beam
+
     def __init__(self, executor_spec, platform_config=None):
         super().__init__(executor_spec, platform_config)
-        given = {argument.value.string_value for argument in self.beam_pipeline_args}
+        given = [*self.ARGUMENTS]
         # Where nothing says what workers find TFX in, TFX makes a package of itself for them, which takes two seconds a
-        # component. Here there are no workers.
-        if _IN_THIS_PROCESS.issubset(given):
-            self.beam_pipeline_args.append(_expression("--sdk_container_image=none"))
+        # component. Here there are no workers, or they have this package.
+        if not any(argument.startswith(_IMAGES) for argument in given):
+            given.append("--sdk_container_image=none")
+        self.beam_pipeline_args.extend(map(_expression, given))
 
     def run_executor(self, execution_info, make_beam_pipeline_fn=None):
         return run_resolved(
@@ -208,8 +208,11 @@ class BeamOperator(beam_executor_operator.BeamExecutorOperator):
         )
 
 
-# For TFX's Launcher, in the place of its own.
-OPERATORS = {
-    executable_spec_pb2.PythonClassExecutableSpec: PythonOperator,
-    executable_spec_pb2.BeamExecutableSpec: BeamOperator,
-}
+def operators(beam: Sequence[str]) -> dict:
+    """For TFX's Launcher, in the place of its own, with Beam's arguments. They are no part of a node's cache key there,
+    as they would be in the pipeline: where something is computed changes nothing of what comes out."""
+    bound = type("BoundBeamOperator", (BeamOperator,), {"ARGUMENTS": tuple(beam)})
+    return {
+        executable_spec_pb2.PythonClassExecutableSpec: PythonOperator,
+        executable_spec_pb2.BeamExecutableSpec: bound,
+    }

@@ -8,12 +8,15 @@ https://beam.apache.org/contribute/runner-guide) tells a job server from anythin
 
 from __future__ import annotations
 
+import json
+
 import grpc
 
 from memefly.errors import EngineError
 
 _DESCRIBE = "/org.apache.beam.model.job_management.v1.JobService/DescribePipelineOptions"
 TIMEOUT = 5.0  # seconds
+POOL, LOST = "memefly.WorkerPool", "Lost"  # of our worker pool, beside Beam's own service
 
 
 def knock(endpoint: str, timeout: float = TIMEOUT) -> bytes:
@@ -37,6 +40,17 @@ def knock_at_pool(endpoint: str, timeout: float = TIMEOUT) -> None:
     """Raises `EngineError` where no worker pool answers at HOST:PORT."""
     with grpc.insecure_channel(endpoint) as channel:
         _wait(channel, f"no worker pool answers at {endpoint}", timeout)
+
+
+def lost_workers(endpoint: str, timeout: float = TIMEOUT) -> dict[str, str] | None:
+    """What became of workers that ended otherwise than their engine asked for, by their names, as `memefly worker-pool`
+    at HOST:PORT tells it; None where no such pool answers."""
+    with grpc.insecure_channel(endpoint) as channel:
+        ask = channel.unary_unary(f"/{POOL}/{LOST}", request_serializer=bytes, response_deserializer=bytes)
+        try:
+            return json.loads(ask(b"", timeout=timeout))
+        except (grpc.RpcError, ValueError):
+            return None
 
 
 def _wait(channel: grpc.Channel, nobody: str, timeout: float) -> None:

@@ -1,7 +1,7 @@
 """What Beam's stages run on: this process, or an engine whose workers are elsewhere.
 
 >>> check(config.beam)                   # EngineError within seconds, where nobody is there to run anything
->>> with listening() as heard:
+>>> with listening(config.beam) as heard:
 ...     launch(node)                     # raises what Beam raises
 >>> raise failure("ImageFeatures", error, heard, config.beam, log)
 """
@@ -12,10 +12,15 @@ import argparse
 import contextlib
 import logging
 import re
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2
+from apache_beam.runners.portability.portable_runner import PipelineResult, PortableRunner
 
 from memefly import engine, errors
 from memefly.errors import ConfigError, EngineError, MemeflyError, PipelineError, first_line
@@ -23,10 +28,15 @@ from memefly.errors import ConfigError, EngineError, MemeflyError, PipelineError
 log = logging.getLogger("memefly.engine")
 
 _LONGEST = 30 * 24 * 3600  # seconds
+_PICKLED = "--pickle_library=cloudpickle"
+_WATCHED = "--runner=pipeline.engine.WatchedRunner"
+_RUNNING: list[PipelineResult] = []
+_LOOK, _GRACE = 2.0, 15.0  # seconds between looks for lost workers, and for an engine to see for itself
 _EMBEDDED = ("", "embed")  # Beam's own job service, in this process
 # What an exception ends with in the text of a traceback, and what Beam puts behind it.
 _RAISED = re.compile(r"^(?:\w+\.)*(\w+)(?:: (.*))?$")
 _WHILE = re.compile(r" \[while running '.*")
+_WHERE = re.compile(r"^(?:Pipeline \S+ failed in state \w+: )?(?:bundle \S+ \S+ failed: ?)?")
 _LOST = re.compile(
     r"MultiThreadedRendezvous|StatusCode\.|Socket closed|context canceled|UNAVAILABLE|CANCELLED|\bEOF\b|"
     r"connection (?:reset|refused|closed)|(?:worker|harness|environment)\b.*\b(?:lost|exited|died|disconnected|failed)",
@@ -41,28 +51,44 @@ def endpoint(given: Sequence[str]) -> str:
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """Beam's arguments as they are handed on: with a job server, its jobs may take as long as they take. Beam's own
-    limit, --job_server_timeout, is a minute for every call, and the one that waits for the job is such a call."""
-    said = any(argument.startswith("--job_server_timeout") for argument in given)
-    return [*given] if said or not endpoint(given) else [*given, f"--job_server_timeout={_LONGEST}"]
+    """Beam's arguments as they are handed on. Functions are pickled as newer Beams do it by themselves. With a job
+    server, its jobs may take as long as they take: Beam's own limit, --job_server_timeout, is a minute for every call,
+    and the one that waits for the job is such a call."""
+    made, ours = [*given], [_PICKLED]
+    if endpoint(given):
+        made = [_WATCHED if argument == "--runner=PortableRunner" else argument for argument in given]
+        ours.append(f"--job_server_timeout={_LONGEST}")
+    said = {argument.partition("=")[0] for argument in given}
+    return made + [argument for argument in ours if argument.partition("=")[0] not in said]
 
 
 def check(given: Sequence[str]) -> None:
     """Looks at the engine that Beam's arguments name, before anything starts. Raises `EngineError` where no job server
-    answers, `ConfigError` where it knows an argument no more than Beam does."""
+    answers, `ConfigError` where it does not know an argument, nor does Beam."""
+    runner = next((one.partition("=")[2] for one in given if one.startswith("--runner=")), "")
+    if runner.lower() == "dataflowrunner" and not any(one.startswith("--sdk_container_image=") for one in given):
+        raise ConfigError(
+            "beam: --runner=DataflowRunner: its workers are to have this package, and nothing says where from; expected "
+            "--sdk_container_image=IMAGE, of deploy/flink/Dockerfile for example"
+        )
     where = endpoint(given)
     if not where:
         return
     described = beam_job_api_pb2.DescribePipelineOptionsResponse.FromString(engine.knock(where))
     _check_arguments(given, {option.name for option in described.options})
-    portable = PipelineOptions(list(given)).view_as(PortableOptions)
-    if (portable.environment_type or "").upper() == "EXTERNAL" and portable.environment_config:
-        pool = portable.environment_config.removeprefix("http://")
+    if pool := _pool(given):
         try:
             engine.knock_at_pool(pool, timeout=2.0)
         except EngineError as error:
             # The address is what the engine's machines call it: from here it may be another one, or none.
             log.warning("seen from here, %s (--environment_config); the engine may see it", first_line(error))
+
+
+def _pool(given: Sequence[str]) -> str:
+    """HOST:PORT of the worker pool that Beam's arguments name; "" where they name none."""
+    portable = PipelineOptions(list(given)).view_as(PortableOptions)
+    external = (portable.environment_type or "").upper() == "EXTERNAL"
+    return (portable.environment_config or "").removeprefix("http://") if external else ""
 
 
 def _check_arguments(given: Sequence[str], of_engine: set[str]) -> None:
@@ -89,34 +115,75 @@ def _names(options: type) -> set[str]:
     return {name.lstrip("-") for action in parser._actions for name in action.option_strings}
 
 
+class WatchedRunner(PortableRunner):
+    """Beam's PortableRunner, whose running job can be cancelled from outside."""
+
+    def run_portable_pipeline(self, pipeline, options):
+        result = super().run_portable_pipeline(pipeline, options)
+        _RUNNING[:] = [result]  # TFX runs one after another
+        return result
+
+
+@dataclass
+class Heard:
+    """What was heard of an engine while it ran something."""
+
+    errors: list[str] = field(default_factory=list)  # as it says them; Beam only logs it
+    lost: dict[str, str] = field(default_factory=dict)  # workers, and what became of them
+
+
 @contextlib.contextmanager
-def listening() -> Iterator[list[str]]:
-    """What an engine says of errors, as long as the block runs: Beam only logs it."""
-    heard: list[str] = []
+def listening(given: Sequence[str]) -> Iterator[Heard]:
+    """Listens to the engine that Beam's arguments name, as long as the block runs. Where a worker is lost and the
+    engine does not notice, as Beam's own job service does not, its job is cancelled."""
+    heard = Heard()
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            heard.errors.append(record.getMessage())
 
-    ear = Ear(logging.ERROR)
+    ear, over = Ear(logging.ERROR), threading.Event()
     logging.getLogger().addHandler(ear)
+    where, pool = endpoint(given), _pool(given)
+    if where and pool:
+        threading.Thread(target=_watch, args=(where, pool, heard, over), daemon=True).start()
     try:
         yield heard
     finally:
+        over.set()
         logging.getLogger().removeHandler(ear)
 
 
-def failure(name: str, error: Exception, heard: Sequence[str], given: Sequence[str], log_file: str) -> MemeflyError:
+def _watch(where: str, pool: str, heard: Heard, over: threading.Event) -> None:
+    """Asks a worker pool which workers it lost, and ends the engine's job when the engine has not done so in time."""
+    before = engine.lost_workers(pool)
+    if before is None:  # of another make
+        return
+    since = None
+    while not over.wait(_LOOK):
+        heard.lost |= {name: how for name, how in (engine.lost_workers(pool) or {}).items() if name not in before}
+        since = since or (time.monotonic() if heard.lost else None)
+        if since and time.monotonic() - since > _GRACE:
+            for job in _RUNNING:
+                log.warning("the job on %s is cancelled: a worker of it was lost", where)
+                with contextlib.suppress(grpc.RpcError):  # of an engine that is gone itself
+                    job.cancel()
+            return
+
+
+def failure(name: str, error: Exception, heard: Heard, given: Sequence[str], log_file: str) -> MemeflyError:
     """The error of a component that failed, in our words: what happened where the work was done."""
     where = endpoint(given)
-    texts = [str(error), *reversed(heard)]
+    texts = [str(error), *reversed(heard.errors)]
     raised = next((found for text in texts if (found := _raised(text))), None)
     if raised and (ours := _ours(name, *raised)):
         return ours
     if not where:
         said = ": ".join(part for part in raised if part) if raised else f"{type(error).__name__}: {first_line(error)}"
         return PipelineError(name, f"{name} failed: {said}")
-    if raised:
+    if heard.lost:
+        what = "; ".join(f"worker {name} of the pool at {_pool(given)} {how}" for name, how in heard.lost.items())
+    elif raised:
         what = f"a worker failed: {': '.join(part for part in raised if part)}"
     elif lost := next((text for text in texts if _LOST.search(text)), None):
         what = f"a worker, or the engine itself, was lost ({_sign(lost)})"
@@ -161,4 +228,4 @@ def _sign(text: str) -> str:
     if status:
         return f"{status[1]}{f': {details[1]}' if details else ''}"[:200]
     line = next((line.strip() for line in text.splitlines() if _LOST.search(line)), text)
-    return line[:200]
+    return _WHERE.sub("", line)[:200]

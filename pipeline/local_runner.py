@@ -23,7 +23,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.proto.orchestration import executable_spec_pb2
 
 from components.caption_example_gen import executor as example_gen
-from components.places import OPERATORS, Places
+from components.places import Places, operators
 from memefly import devices, encoders, provenance, textfile, tracking
 from memefly.errors import FeaturesError, MemeflyError, PipelineError, QuarantineError, UsageError, first_line
 from memefly.operations import records
@@ -153,7 +153,7 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
             pipeline_runtime_spec=pipeline.runtime_spec,
             executor_spec=specs[node.node_info.id],
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node.node_info.id),
-            custom_executor_operators=OPERATORS,
+            custom_executor_operators=operators(engine.arguments(config.beam)),
         ).launch()
 
     outputs: dict[str, dict] = {}
@@ -169,7 +169,7 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline, base)
-            with engine.listening() as heard:
+            with engine.listening(config.beam) as heard:
                 state, outputs[name] = outcomes.outcome(connection, launch(node), places)
         except Exception as error:
             _done(summary, on_event, name, "failed", time.monotonic() - clock)

@@ -38,7 +38,6 @@ from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
 from memefly.metadata_store import METADATA
 from memefly.provenance import code_digest
-from pipeline import engine
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
 from pipeline.names import STORE
@@ -197,7 +196,6 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         ],
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA)),
-        beam_pipeline_args=engine.arguments(config.beam),
     )  # fmt: skip
 
 
