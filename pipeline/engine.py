@@ -68,8 +68,8 @@ def check(given: Sequence[str]) -> None:
     runner = next((one.partition("=")[2] for one in given if one.startswith("--runner=")), "")
     if runner.lower() == "dataflowrunner" and not any(one.startswith("--sdk_container_image=") for one in given):
         raise ConfigError(
-            "beam: --runner=DataflowRunner: its workers are to have this package, and nothing says where from; expected "
-            "--sdk_container_image=IMAGE, of deploy/flink/Dockerfile for example"
+            "beam: --runner=DataflowRunner: its workers are to have this package, and nothing says where from; "
+            "expected --sdk_container_image=IMAGE, of deploy/flink/Dockerfile for example"
         )
     where = endpoint(given)
     if not where:

@@ -34,15 +34,7 @@ def serving(kind: str, folder: Path):
     servers = {
         "beam": [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "-p", str(job)],
         "prism": [PRISM, "-job_port", str(job)],
-        "flink": [
-            "java",
-            "-jar",
-            FLINK,
-            "--flink-master=[local]",
-            f"--job-port={job}",
-            "--artifact-port=0",
-            "--expansion-port=0",
-        ],  # fmt: skip
+        "flink": f"java -jar {FLINK} --flink-master=[local] --job-port={job} --artifact-port=0 --expansion-port=0".split(),
         "pool": [str(BIN / "memefly"), "worker-pool", "--port", str(pool)],
     }
     started = []
