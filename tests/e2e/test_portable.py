@@ -23,6 +23,7 @@ from tests.conftest import SHARED
 BIN = Path(sys.executable).parent
 PRISM = os.environ.get("MEMEFLY_PRISM") or shutil.which("prism") or str(SHARED / "tools" / "prism")
 FLINK = os.environ.get("BEAM_FLINK_JOB_SERVER_JAR", "")
+FREE_PORTS = ["--artifact-port=0", "--expansion-port=0"]
 BEAM = tuple(int(part) for part in metadata.version("apache-beam").split(".")[:2])
 
 
@@ -34,7 +35,7 @@ def serving(kind: str, folder: Path):
     servers = {
         "beam": [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "-p", str(job)],
         "prism": [PRISM, "-job_port", str(job)],
-        "flink": f"java -jar {FLINK} --flink-master=[local] --job-port={job} --artifact-port=0 --expansion-port=0".split(),
+        "flink": ["java", "-jar", FLINK, "--flink-master=[local]", f"--job-port={job}", *FREE_PORTS],
         "pool": [str(BIN / "memefly"), "worker-pool", "--port", str(pool)],
     }
     started = []
