@@ -42,7 +42,7 @@ class Learnt:
     """Captions that a model may have learnt by heart."""
 
     def __init__(self, captions: Iterable[Saying]):
-        self.captions = list(captions)
+        self.captions = sorted(captions)  # what is drawn of them hangs on their order, and that must hang on nothing
         self.by_group: dict[str, list[Saying]] = defaultdict(list)
         for caption in self.captions:
             if caption.group:

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from whole_run import HOME, command
 
 from tests import ports
@@ -100,17 +102,29 @@ def examples(root: Path, node: str, key: str) -> dict[str, list[bytes]]:
     return found
 
 
+def statistics(root: Path) -> dict[str, str]:
+    """By split and feature. Engines name features in any order, and add up what workers found in any: the last two
+    digits of a float64 are nobody's."""
+    (folder,) = (root / "artifacts" / "StatisticsGen" / "statistics").iterdir()
+    found = {}
+    for path in folder.rglob("*.pb"):
+        (data,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
+        for feature in data.features:
+            said = re.sub(r"\d+\.\d{6,}(?:e[-+]\d+)?", lambda number: f"{float(number[0]):.13g}", str(feature))
+            found[f"{path.parent.name}/{feature.path.step[0]}"] = said
+    return found
+
+
 def left(root: Path) -> dict:
     """What a run of the whole pipeline left, by the component that made it."""
     summary = json.loads((root / "runs" / "latest" / "summary.json").read_text())
     (graph,) = (root / "artifacts" / "Transform" / "transform_graph").iterdir()
     (told,) = (root / "artifacts" / "ImageFeatures" / "features").glob("*/features.json")
     (version,) = (path for path in (root / "serving" / "captioner").iterdir() if path.name.isdigit())
-    (statistics,) = (root / "artifacts" / "StatisticsGen" / "statistics").iterdir()
     store = {path.name: path.read_bytes() for path in (root / "features").rglob("*.f16")}
     return {
         "CaptionExampleGen": (examples(root, "CaptionExampleGen", "examples"), summary["data"]["digests"]),
-        "StatisticsGen": {path.name: path.read_bytes() for path in statistics.rglob("*.pb")},
+        "StatisticsGen": statistics(root),
         "ImageFeatures": (examples(root, "ImageFeatures", "features"), told.read_bytes(), store),
         "Transform": (
             examples(root, "Transform", "transformed_examples"),

@@ -43,6 +43,13 @@ def test_what_is_said_is_told_beside_what_people_say(learnt):
     assert found["people_ngram_bits"] > 0
 
 
+def test_the_order_in_which_they_come_changes_nothing(learnt):
+    said = sayings({"doge": ["wow wow wow wow", "such cat\nmuch wow"], "new": ["such cat no"]})
+    held_back = sayings({"doge": HELD_BACK["doge"], "new": HELD_BACK["grumpy"]})
+    assert Learnt(reversed(learnt.captions)).score(said, held_back) == learnt.score(said, held_back)
+    assert Learnt(learnt.captions[3:] + learnt.captions[:3]).score(said, held_back) == learnt.score(said, held_back)
+
+
 def test_the_wrong_number_of_boxes_is_told(learnt):
     said = {"doge": ["such cat much\nwow\nwow"], "grumpy": ["good\nmorning"]}
     found = learnt.score(sayings(said), sayings(HELD_BACK))
