@@ -1,6 +1,10 @@
 """What is said of an engine that fails: texts as Beam's runners gave them."""
 
+import re
+from pathlib import Path
+
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from memefly.errors import ConfigError, DataError, EngineError, PipelineError
 from pipeline import engine
@@ -111,3 +115,22 @@ def test_dataflow_needs_an_image_that_has_this_package():
     with pytest.raises(ConfigError, match="expected --sdk_container_image=IMAGE"):
         engine.check(["--runner=DataflowRunner", "--project=p", "--region=r"])
     engine.check(["--runner=DataflowRunner", "--project=p", "--region=r", "--sdk_container_image=x/y:1"])
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "engines.md"
+
+
+def test_arguments_in_the_documentation_are_those_of_beam():
+    """By its own parser: each is known, and none is left over."""
+    rows = [row for row in DOCS.read_text().splitlines() if row.startswith("|") and "`--" in row]
+    told = {row.split("|")[1].strip(): re.findall(r"--\w+=\S+?(?=[`\s])", row) for row in rows}
+    assert {"Flink", "Spark", "Dataflow", "Prism"} - set(told) == {"Prism"}, "Prism's are those above it"
+    for name, arguments in told.items():
+        given = [argument.replace("HOST:PORT", "localhost:1") for argument in arguments]
+        assert given, name
+        engine._check_arguments(given, set())
+        options = PipelineOptions(given).get_all_options()
+        for argument in given:
+            key, _, value = argument.removeprefix("--").partition("=")
+            found = options[key]
+            assert value in (str(found), *map(str, found if isinstance(found, list) else [])), (name, argument)
