@@ -102,6 +102,7 @@ def test_a_root_of_an_older_memefly_goes_on(root, run):
     assert after.baseline and ran(after) == ["Trainer", "Evaluator"]
 
 
+@pytest.mark.once
 def test_a_version_that_is_gone_is_pushed_again(root, run, caplog):
     (version,) = (root / "serving" / "captioner").iterdir()
     shutil.rmtree(version)
@@ -114,6 +115,7 @@ def test_a_version_that_is_gone_is_pushed_again(root, run, caplog):
     assert promotion.promote(root, "latest", "stable").version == 100000000000
 
 
+@pytest.mark.once
 def test_a_version_that_is_damaged_is_pushed_again(root, run):
     (version,) = (root / "serving" / "captioner").iterdir()
     (version / "saved_model.pb").write_bytes(b"cut")
@@ -121,6 +123,7 @@ def test_a_version_that_is_damaged_is_pushed_again(root, run):
     assert again.pushed and again.pushed != str(version) and (version / "saved_model.pb").read_bytes() == b"cut"
 
 
+@pytest.mark.once
 def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog):
     model = artifact(root, "Trainer/model")
     (weights,) = model.rglob("variables.data*")
@@ -136,6 +139,7 @@ def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog):
     assert "Trainer" in ran(run(root, to_node="Trainer"))
 
 
+@pytest.mark.once
 def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
     second = run(root, "training.max_steps=30", to_node="Evaluator")
     assert second.blessed and second.baseline
@@ -149,6 +153,7 @@ def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
     assert f"measures against an older blessed model, {models[0]}" in caplog.text
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("lost", "again"),
     [
@@ -167,6 +172,7 @@ def test_a_component_whose_files_are_gone_is_not_cached(root, run, lost, again, 
     assert states(run(root, to_node="Transform"))[again] == "cached"
 
 
+@pytest.mark.once
 def test_files_that_are_back_count_again(root, run):
     folder = artifact(root, "Trainer/model")
     away = folder.rename(root / "away")
@@ -175,6 +181,7 @@ def test_files_that_are_back_count_again(root, run):
     assert run(root, "training.max_steps=3", to_node="Evaluator").baseline
 
 
+@pytest.mark.once
 def test_without_ml_metadata_it_starts_afresh(root, run, caplog):
     (root / "metadata.sqlite").unlink()
     before = artifact(root, "Trainer/model").name
