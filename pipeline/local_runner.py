@@ -134,9 +134,9 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
     if _TRACKED & {node.node_info.id for node in nodes if not node.execution_options.HasField("skip")}:
         tracking.check(home)  # what W&B will refuse is told before an hour of features
     with metadata.Metadata(connection) as handle:
-        known_root.look_over(handle, places)
         if not from_nodes:
             known_root.drop_without_features(handle, places)
+        known_root.look_over(handle, places)
     specs = {name: runner_utils.extract_executor_spec(deployment, name) for name in names}
     wanted = [node.node_info.id for node in nodes if not node.execution_options.HasField("skip")]
     if any(isinstance(specs[name], executable_spec_pb2.BeamExecutableSpec) for name in wanted):

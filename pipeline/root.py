@@ -109,12 +109,12 @@ def look_over(handle: metadata.Metadata, places: Places) -> None:
 
 
 def drop_without_features(handle: metadata.Metadata, places: Places, *, every: bool = False) -> None:
-    """Marks as deleted what ImageFeatures once left, the newest or every one, where the feature store lacks some of it:
-    that is made anew where it is wanted."""
+    """Takes away what ImageFeatures says of features, of its newest artifact or of every one, where the feature store
+    lacks some of them: `look_over` then sees an artifact that is not whole, which is made anew where it is wanted."""
     of_features = [
         artifact
         for artifact in handle.store.get_artifacts_by_type(Examples.TYPE_NAME)
-        if artifact.state == _LIVE and Path(places.absolute(artifact.uri), image_features.FILE).is_file()
+        if Path(places.absolute(artifact.uri), image_features.FILE).is_file()
     ]
     for artifact in sorted(of_features, key=lambda one: -one.id)[: None if every else 1]:
         folder = Path(places.absolute(artifact.uri))
@@ -123,8 +123,7 @@ def drop_without_features(handle: metadata.Metadata, places: Places, *, every: b
         lost = sum(not store.has(image_id) for image_id in known)
         if lost:
             log.warning("%s lacks the features of %d pictures, which are encoded anew", store.folder, lost)
-            artifact.state = _DELETED
-            handle.store.put_artifacts([artifact])
+            (folder / image_features.FILE).unlink()
 
 
 def _named(artifact, places: Places) -> bool:

@@ -75,8 +75,8 @@ def run(arguments: dict, role: str, wanted: Callable[[], bool] = lambda: True) -
         child.kill()
         child.wait()
     if status:
-        kind_ = FeaturesError if kind == FeaturesError.__name__ else TrainingError
-        raise kind_(error or f"the training process ended with status {status}; the log says why")
+        failed = FeaturesError if kind == FeaturesError.__name__ else TrainingError
+        raise failed(error or f"the training process ended with status {status}; the log says why")
 
 
 def _stop_when_unwanted(child: subprocess.Popen, wanted: Callable[[], bool]) -> None:

@@ -13,10 +13,11 @@ Shapes: P pictures of a batch, C captions of a picture in it, T tokens.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -201,22 +202,18 @@ def batches(
     source: str = "features",
     part: tuple[float, float] = ALL,
     skip: int = 0,
-) -> tf.data.Dataset:
+) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
     """One epoch of a part of `train`, without its first `skip` batches, in an order that (seed, epoch) decides.
 
     A picture with more than C captions comes several times, `groups` at most, each time with C others that are about
     equally long (where there is a `bucket`), and anywhere in the epoch. Elements are (source, tokens, index): features
     float16 (P, h, w, D) or, with `source="image"`, encoded pictures string (P,); tokens int32 (P, C, T') cut to the
     longest caption of the batch, a picture's longest caption first, rows that are all padding behind where it has fewer
-    than C left; and each picture's number, int64 (P,). The last batches may be smaller.
+    than C left; and each picture's number, int64 (P,). The last batches may be smaller. Raises what `Examples.features`
+    and `Examples.images` raise.
     """
     order_seed = hash_seed(seed, epoch)
     plan = _Plan(examples.table, order_seed, captions, groups, bucket, part)
-
-    def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for number, batch in enumerate(plan.batches(pictures)):
-            if number >= skip:
-                yield plan.tokens(batch)
 
     def shown(index: np.ndarray) -> np.ndarray:
         ids = examples.table.image_ids[index]
@@ -224,27 +221,20 @@ def batches(
             return examples.images("train", ids)
         return examples.features(ids, _uniform(order_seed + 1, index) < flip)
 
-    stored = tf.TensorSpec([None], tf.string)
-    if source == "features":
-        stored = tf.TensorSpec([None, *examples.feature_shape], tf.float16)
+    with ThreadPoolExecutor(_READ_AT_ONCE) as readers:
+        waiting: deque = deque()
+        for batch in itertools.islice(plan.batches(pictures), skip, None):
+            tokens, index = plan.tokens(batch)
+            waiting.append((readers.submit(shown, index), tokens, index))
+            if len(waiting) > _READ_AT_ONCE:
+                yield _tensors(waiting.popleft())
+        while waiting:
+            yield _tensors(waiting.popleft())
 
-    def generate():
-        with ThreadPoolExecutor(_READ_AT_ONCE) as readers:
-            waiting: list = []
-            for tokens, index in made():
-                waiting.append((readers.submit(shown, index), tokens, index))
-                if len(waiting) > _READ_AT_ONCE:
-                    future, *rest = waiting.pop(0)
-                    yield future.result(), *rest
-            for future, *rest in waiting:
-                yield future.result(), *rest
 
-    signature = (
-        stored,
-        tf.TensorSpec([None, captions, None], tf.int32),
-        tf.TensorSpec([None], tf.int64),
-    )
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+def _tensors(batch: tuple[Future, np.ndarray, np.ndarray]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    future, tokens, index = batch
+    return tf.constant(future.result()), tf.constant(tokens), tf.constant(index)
 
 
 class _Plan:

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Stage:
     epochs: int
     patience: int
     steps_an_epoch: int
-    batches: Callable[[int, int], tf.data.Dataset]
+    batches: Callable[[int, int], Iterable[tuple[tf.Tensor, ...]]]
     step: Callable[..., tuple[float, float, int]]
     validate: Callable[[], tuple[dict, list[dict]]]
     optimizer: tf_keras.optimizers.Optimizer

@@ -11,7 +11,7 @@ import pytest
 from whole_run import NAME
 
 from components import places
-from memefly.errors import UsageError
+from memefly.errors import FeaturesError, UsageError
 from memefly.serving import promotion
 from pipeline import root as known_root
 
@@ -102,7 +102,6 @@ def test_a_root_of_an_older_memefly_goes_on(root, run):
     assert after.baseline and ran(after) == ["Trainer", "Evaluator"]
 
 
-@pytest.mark.once
 def test_a_version_that_is_gone_is_pushed_again(root, run, caplog):
     (version,) = (root / "serving" / "captioner").iterdir()
     shutil.rmtree(version)
@@ -115,7 +114,6 @@ def test_a_version_that_is_gone_is_pushed_again(root, run, caplog):
     assert promotion.promote(root, "latest", "stable").version == 100000000000
 
 
-@pytest.mark.once
 def test_a_version_that_is_damaged_is_pushed_again(root, run):
     (version,) = (root / "serving" / "captioner").iterdir()
     (version / "saved_model.pb").write_bytes(b"cut")
@@ -123,7 +121,6 @@ def test_a_version_that_is_damaged_is_pushed_again(root, run):
     assert again.pushed and again.pushed != str(version) and (version / "saved_model.pb").read_bytes() == b"cut"
 
 
-@pytest.mark.once
 def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog):
     model = artifact(root, "Trainer/model")
     (weights,) = model.rglob("variables.data*")
@@ -139,7 +136,6 @@ def test_a_blessed_model_that_is_not_whole_is_no_baseline(root, run, caplog):
     assert "Trainer" in ran(run(root, to_node="Trainer"))
 
 
-@pytest.mark.once
 def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
     second = run(root, "training.max_steps=30", to_node="Evaluator")
     assert second.blessed and second.baseline
@@ -153,7 +149,6 @@ def test_the_newest_whole_model_is_the_baseline(root, run, caplog):
     assert f"measures against an older blessed model, {models[0]}" in caplog.text
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("lost", "again"),
     [
@@ -172,7 +167,18 @@ def test_a_component_whose_files_are_gone_is_not_cached(root, run, lost, again, 
     assert states(run(root, to_node="Transform"))[again] == "cached"
 
 
-@pytest.mark.once
+def test_features_that_a_training_lacks_are_made_anew_by_the_next_run(root, run):
+    """Also where mirrored ones, or those of an earlier data set, are gone, which nobody looks for before a run."""
+    (told,) = (root / "artifacts").glob("ImageFeatures/features/*/features.json")
+    for number, features in enumerate(sorted((root / "features").rglob("*.f16"))):
+        features.write_bytes(features.read_bytes()[: 1000 if number % 2 else 10])
+    with pytest.raises(FeaturesError, match="run the whole pipeline again: ImageFeatures encodes what is missing"):
+        run(root, "training.max_steps=3", to_node="Trainer")
+    assert not told.exists()
+    again = run(root, "training.max_steps=3", to_node="Trainer")
+    assert ran(again) == ["ImageFeatures", "Transform", "Trainer"] and again.features["computed"] == 60
+
+
 def test_files_that_are_back_count_again(root, run):
     folder = artifact(root, "Trainer/model")
     away = folder.rename(root / "away")
@@ -181,7 +187,6 @@ def test_files_that_are_back_count_again(root, run):
     assert run(root, "training.max_steps=3", to_node="Evaluator").baseline
 
 
-@pytest.mark.once
 def test_without_ml_metadata_it_starts_afresh(root, run, caplog):
     (root / "metadata.sqlite").unlink()
     before = artifact(root, "Trainer/model").name
