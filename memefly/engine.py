@@ -9,6 +9,7 @@ https://beam.apache.org/contribute/runner-guide) tells a job server from anythin
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 import grpc
 
@@ -16,7 +17,7 @@ from memefly.errors import EngineError
 
 _DESCRIBE = "/org.apache.beam.model.job_management.v1.JobService/DescribePipelineOptions"
 TIMEOUT = 5.0  # seconds
-POOL, LOST = "memefly.WorkerPool", "Lost"  # of our worker pool, beside Beam's own service
+POOL, STATE = "memefly.WorkerPool", "State"  # of our worker pool, beside Beam's own service
 
 
 def knock(endpoint: str, timeout: float = TIMEOUT) -> bytes:
@@ -42,14 +43,18 @@ def knock_at_pool(endpoint: str, timeout: float = TIMEOUT) -> None:
         _wait(channel, f"no worker pool answers at {endpoint}", timeout)
 
 
-def lost_workers(endpoint: str, timeout: float = TIMEOUT) -> dict[str, str] | None:
-    """What became of workers that ended otherwise than their engine asked for, by their names, as `memefly worker-pool`
-    at HOST:PORT tells it; None where no such pool answers."""
+class PoolState(NamedTuple):
+    pool: str  # another one each time that it is started
+    lost: dict[str, str]  # workers that ended otherwise than their engine asked for, and what became of them
+
+
+def pool_state(endpoint: str, timeout: float = TIMEOUT) -> PoolState | None:
+    """What `memefly worker-pool` at HOST:PORT tells of itself; None where no such pool answers."""
     with grpc.insecure_channel(endpoint) as channel:
-        ask = channel.unary_unary(f"/{POOL}/{LOST}", request_serializer=bytes, response_deserializer=bytes)
+        ask = channel.unary_unary(f"/{POOL}/{STATE}", request_serializer=bytes, response_deserializer=bytes)
         try:
-            return json.loads(ask(b"", timeout=timeout))
-        except (grpc.RpcError, ValueError):
+            return PoolState(**json.loads(ask(b"", timeout=timeout)))
+        except (grpc.RpcError, ValueError, TypeError):
             return None
 
 

@@ -11,7 +11,8 @@ MemeflyError             exit 1
 │   └── PromotionError            a label that cannot be moved so: no such version, not blessed, nothing before it
 ├── AnomalyError         exit 1   the data contradicts its schema
 ├── TrainingError        exit 1   training cannot go on (no captions, loss not finite)
-│   └── FeaturesError             features of pictures are gone from the store
+│   ├── FeaturesError             features of pictures are gone from the store
+│   └── WorkerLostError           one of several workers that train a model is gone
 ├── PipelineError        exit 1   a component failed
 ├── DownloadError        exit 1   what was to be fetched is not to be had, or is not what it should be
 ├── EngineError          exit 1   the engine that Beam's stages run on is not there, or was lost
@@ -96,6 +97,10 @@ class TrainingError(MemeflyError):
 
 class FeaturesError(TrainingError):
     """Features that were in the store are gone, or damaged."""
+
+
+class WorkerLostError(TrainingError):
+    """A worker did not come, or left in the middle of a training."""
 
 
 class PipelineError(MemeflyError):

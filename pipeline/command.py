@@ -155,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         configuration = config.load(arguments.config, arguments.set)
         if place := cluster.helper(configuration):
-            return _follow(root, place, terminal)
+            return _follow(root, place, configuration.workers.wait_seconds, terminal)
         _warn_of_random_weights(configuration, terminal.err)
         # With --json, standard output is for the summary alone.
         stream = terminal.err if arguments.json else terminal.out
@@ -195,7 +195,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
         from pipeline.sweep.progress import SweepProgress
 
         if place := cluster.helper(configuration := config.load(arguments.config, arguments.set)):
-            return _follow(arguments.root, place, terminal)
+            return _follow(arguments.root, place, configuration.workers.wait_seconds, terminal)
         folder: Path | None = None
         stream = terminal.err if arguments.json else terminal.out
         root = arguments.root
@@ -233,13 +233,13 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return _quietly(log, work)
 
 
-def _follow(root: str | Path, place: str, terminal) -> int:
+def _follow(root: str | Path, place: str, wait: float, terminal) -> int:
     """Helps the chief, as one of the other workers."""
     from pipeline import cluster
     from pipeline.progress import Progress
 
     with Progress(terminal.err):
-        cluster.follow(root, place)
+        cluster.follow(root, place, wait)
     return 0
 
 

@@ -199,6 +199,14 @@ class TrackingConfig(_Section):
     models: bool = Field(True, description="whether W&B gets each model's files; its digest alone, if false")
 
 
+class WorkersConfig(_Section):
+    """Of `training.strategy=multi_worker`."""
+
+    wait_seconds: float = Field(
+        600.0, gt=0, description="how long each waits for the others: to come, and to come back when one was lost"
+    )
+
+
 class PipelineConfig(_Section):
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
@@ -213,6 +221,7 @@ class PipelineConfig(_Section):
     tracking: TrackingConfig = TrackingConfig()
     card: CardConfig = CardConfig()
     devices: DevicesConfig = DevicesConfig()
+    workers: WorkersConfig = WorkersConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.
         ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--direct_running_mode=in_memory"),

@@ -130,6 +130,7 @@ class Heard:
 
     errors: list[str] = field(default_factory=list)  # as it says them; Beam only logs it
     lost: dict[str, str] = field(default_factory=dict)  # workers, and what became of them
+    pool: str = ""  # what became of their pool
 
 
 @contextlib.contextmanager
@@ -156,16 +157,22 @@ def listening(given: Sequence[str]) -> Iterator[Heard]:
 
 def _watch(where: str, pool: str, heard: Heard, over: threading.Event) -> None:
     """Asks a worker pool which workers it lost, and ends the engine's job when the engine has not done so in time."""
-    before = engine.lost_workers(pool)
+    before = engine.pool_state(pool)
     if before is None:  # of another make
         return
-    since = None
+    well, seen, several = time.monotonic(), [before.pool], False
     while not over.wait(_LOOK):
-        heard.lost |= {name: how for name, how in (engine.lost_workers(pool) or {}).items() if name not in before}
-        since = since or (time.monotonic() if heard.lost else None)
-        if since and time.monotonic() - since > _GRACE:
+        told = engine.pool_state(pool)
+        if told:
+            heard.lost |= {name: how for name, how in told.lost.items() if name not in before.lost}
+            several |= told.pool in seen[:-1]  # pools that share a name, and answer in turn
+            seen += [told.pool] if told.pool not in seen else []
+        if not heard.lost and told and (several or told.pool == before.pool):
+            well = time.monotonic()
+        if time.monotonic() - well > _GRACE:
+            heard.pool = "" if heard.lost else "was started anew" if told else "answers no more"
             for job in _RUNNING:
-                log.warning("the job on %s is cancelled: a worker of it was lost", where)
+                log.warning("the job on %s is cancelled: a worker of it was lost, or their pool", where)
                 with contextlib.suppress(grpc.RpcError):  # of an engine that is gone itself
                     job.cancel()
             return
@@ -183,6 +190,8 @@ def failure(name: str, error: Exception, heard: Heard, given: Sequence[str], log
         return PipelineError(name, f"{name} failed: {said}")
     if heard.lost:
         what = "; ".join(f"worker {name} of the pool at {_pool(given)} {how}" for name, how in heard.lost.items())
+    elif heard.pool:
+        what = f"the worker pool at {_pool(given)} {heard.pool}, and its workers are gone"
     elif raised:
         what = f"a worker failed: {': '.join(part for part in raised if part)}"
     elif lost := next((text for text in texts if _LOST.search(text)), None):

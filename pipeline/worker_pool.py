@@ -4,7 +4,7 @@
     ...     signal.pause()
 
 Workers are processes of this very Python, wherever `python` on PATH leads; they need the storage that ROOT and DATA lie
-on, by the same paths. Which of them were lost is told to who asks (`memefly.engine.lost_workers`): not every engine
+on, by the same paths. Which of them were lost is told to who asks (`memefly.engine.pool_state`): not every engine
 notices.
 """
 
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,10 +66,13 @@ def serving(port: int) -> Iterator[str]:
     patient = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0), ("grpc.so_reuseport", 0)]
     server = grpc.server(thread_pool_executor.shared_unbounded_instance(), options=patient)
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    name = uuid.uuid4().hex
     tell = grpc.unary_unary_rpc_method_handler(
-        lambda request, context: json.dumps(pool.lost()).encode(), request_deserializer=bytes, response_serializer=bytes
+        lambda request, context: json.dumps({"pool": name, "lost": pool.lost()}).encode(),
+        request_deserializer=bytes,
+        response_serializer=bytes,
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(engine.POOL, {engine.LOST: tell}),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(engine.POOL, {engine.STATE: tell}),))
     try:
         bound = server.add_insecure_port(f"[::]:{port}")
     except RuntimeError:

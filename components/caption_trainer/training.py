@@ -42,7 +42,7 @@ def train_and_export(fn_args) -> None:
     config = fn_args.custom_config
     # First of all: workers cannot be set up once anything was computed, nor GPUs.
     devices.configure(DevicesConfig(**config["devices"]))
-    strategy = make_strategy(config["training"]["strategy"])
+    strategy = _joined(config["training"]["strategy"])
     tracked = {k: v for k, v in config.items() if k not in _PLACES}
     with tracking.Run(config["root"], job_type="train", config=tracked) as run:
         steps: dict[str, int] = {}  # done, by stage
@@ -97,9 +97,18 @@ def train_and_export(fn_args) -> None:
 def help_train(fn_args) -> None:
     """What a worker that is not the chief does of the same training: its share of every batch."""
     devices.configure(DevicesConfig(**fn_args.custom_config["devices"]))
-    strategy = make_strategy(fn_args.custom_config["training"]["strategy"])
+    strategy = _joined(fn_args.custom_config["training"]["strategy"])
     _train(fn_args, strategy, lambda name, values: None)
     barrier(strategy)  # one that left earlier would look lost to the others
+
+
+def _joined(name: str) -> tf.distribute.Strategy:
+    """The strategy of that name, with all workers there, where there are several."""
+    strategy = make_strategy(name)
+    if name == "multi_worker":
+        barrier(strategy)
+        log.info("all workers are there", extra={"joined": True})
+    return strategy
 
 
 def _train(

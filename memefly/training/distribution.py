@@ -10,11 +10,21 @@ Only the chief writes checkpoints, and all restore its: workers need a file syst
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 
 import tensorflow as tf
 
-from memefly.errors import TrainingError
+from memefly.errors import TrainingError, WorkerLostError
+
+_PEER = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -57,21 +67,40 @@ def barrier(strategy: tf.distribute.Strategy) -> None:
     strategy.run(tf.function(meet, autograph=False))
 
 
-def share(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple:
-    """Each replica's pictures of a batch, as values to give to `strategy.run`; none, where there are too few.
+def lost_worker(error: Exception) -> WorkerLostError | None:
+    """What an error of TensorFlow's says of the other workers; None where it is about something else."""
+    if not isinstance(error, _LOST):
+        return None
+    lines = str(error).splitlines()
+    said = next(
+        (line for line in lines if line.startswith("Collective ops is aborted by: ")), lines[0] if lines else ""
+    )
+    peer = _PEER.search(str(error))
+    who = f"{peer[1]} {peer[2]}" if peer else "another worker"
+    reason = said.removeprefix("Collective ops is aborted by: ") or type(error).__name__
+    return WorkerLostError(f"the connection to {who} was lost ({reason})")
 
-    Tensors are (P, …); with n replicas the first P - P % n pictures are shared out.
+
+def share(strategy: tf.distribute.Strategy, *batch: tf.Tensor) -> tuple:
+    """Each replica's pictures of a batch, as values to give to `strategy.run`.
+
+    Tensors are (P, …); where P is no multiple of the replicas, the last picture comes again, with captions (int32) that
+    are all padding: nothing is learnt from it.
     """
     n = strategy.num_replicas_in_sync
-    each = batch[0].shape[0] // n
-    if not each:
-        return ()
+    each = -(-batch[0].shape[0] // n)
+    if missing := each * n - batch[0].shape[0]:
+        batch = tuple(tf.concat([x, *[_nothing(x)] * missing], axis=0) for x in batch)
     return tuple(
         strategy.experimental_distribute_values_from_function(
             lambda context, x=x: x[context.replica_id_in_sync_group * each :][:each]
         )
         for x in batch
     )
+
+
+def _nothing(x: tf.Tensor) -> tf.Tensor:
+    return tf.zeros_like(x[-1:]) if x.dtype == tf.int32 else x[-1:]
 
 
 def replicated(strategy: tf.distribute.Strategy, step, after, signature):
