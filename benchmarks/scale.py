@@ -1,11 +1,11 @@
-"""What each stage takes at 1,000, 4,000 and 16,000 pictures: time, memory and bytes a picture, on one worker and on two.
+"""What each stage takes at 1,000, 4,000 and 16,000 pictures: time, memory and bytes, on one worker and on two.
 
     python -m benchmarks.scale [--pictures 1000 4000 16000] [--workers 1 2] [--keep FOLDER]
 
 Drawn pictures with five captions each, a small convolutional encoder of random weights (299 x 299 to 8 x 8 x 32, so
 that decoding and scaling are what they are with a large one), a small network, one epoch. Each stage runs in a process
-of its own: the stages before it are cached. Seconds are the component's own, memory the peak of resident memory of the
-process and what it starts, bytes what stands in the artifacts and in the store afterwards. What a stage takes to begin
+of its own: the stages before it are cached. Seconds are the component's own, memory the peak of the process and
+what it starts, bytes what stands in the artifacts and in the store afterwards. What a stage takes to begin
 with does not grow; so a picture's cost is told twice, as a whole and as what each further picture adds. Two workers are
 two processes of Beam's (`--direct_running_mode=multi_processing`), on as many cores. Prints one JSON line last.
 """
@@ -98,7 +98,8 @@ def measure(node: str, data: Path, root: Path, folder: Path, workers: int) -> di
 
 
 class _Peak:
-    """Of the resident memory of a process and all that it started, in MiB, looked at ten times a second."""
+    """Of the memory of a process and all that it started, in MiB, looked at a few times a second. What they share
+    counts once (the kernel's proportional set size), as it would not in a sum of resident sizes."""
 
     def __init__(self, pid: int):
         self._pid, self._mib, self._over = pid, 0.0, threading.Event()
@@ -111,8 +112,8 @@ class _Peak:
         return round(self._mib, 1)
 
     def _look(self) -> None:
-        while not self._over.wait(0.1):
-            self._mib = max(self._mib, sum(_resident(pid) for pid in _family(self._pid)) / 1024)
+        while not self._over.wait(0.3):
+            self._mib = max(self._mib, sum(_proportional(pid) for pid in _family(self._pid)) / 1024)
 
 
 def _family(pid: int) -> list[int]:
@@ -126,13 +127,13 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def _proportional(pid: int) -> int:
     """KiB."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def _bytes(root: Path) -> int:
@@ -143,7 +144,9 @@ def _bytes(root: Path) -> int:
 
 
 def table(rows: list[dict]) -> list[str]:
-    lines = ["| stage | workers | pictures | s | ms a picture | each further | MiB | KiB each further | bytes a picture |"]
+    lines = [
+        "| stage | workers | pictures | s | ms a picture | each further | MiB | KiB each further | bytes a picture |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for node in NODES:
         for workers in sorted({row["workers"] for row in rows}):
@@ -157,8 +160,8 @@ def table(rows: list[dict]) -> list[str]:
                         f"{1024 * (row['mib'] - before['mib']) / further:.1f}",
                     )
                 lines.append(
-                    f"| {node} | {workers} | {n} | {row['seconds']:.1f} | {1000 * row['seconds'] / n:.2f} | {more[0]} | "
-                    f"{row['mib']:.0f} | {more[1]} | {row['bytes'] / n:.0f} |"
+                    f"| {node} | {workers} | {n} | {row['seconds']:.1f} | {1000 * row['seconds'] / n:.2f} | "
+                    f"{more[0]} | {row['mib']:.0f} | {more[1]} | {row['bytes'] / n:.0f} |"
                 )
     return lines
 

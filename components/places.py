@@ -27,7 +27,8 @@ from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2, p
 
 from memefly import inventory
 
-SCHEMES = ("root://", "data://")
+# `weights` is a file, the encoder's, and `package` the folder that this package lies in: containers know both.
+SCHEMES = ("root://", "data://", "weights://", "package://")
 _current: Places | None = None
 _IMAGES = ("--sdk_container_image", "--worker_harness_container_image", "--requirements_file", "--setup_file")
 
@@ -36,7 +37,7 @@ class Places:
     """Where the folders of `SCHEMES` are now."""
 
     def __init__(self, folders: Mapping[str, str | Path]):
-        """`folders`: by a scheme's name, `root` and, where there is one, `data`."""
+        """`folders`: by a scheme's name, `root` and, where they are known, the others."""
         self._folders = {f"{name}://": str(folder) for name, folder in folders.items()}
 
     def absolute(self, uri: str) -> str:
@@ -138,15 +139,15 @@ def _path(uri) -> str:
     return path
 
 
-def _resolve(value: Any) -> Any:
+def resolve(value: Any) -> Any:
     """A parameter with the paths in it absolute; JSON in it too, which is how TFX hands on what is no single value."""
     if isinstance(value, str):
         if any(f'"{scheme}' in value for scheme in SCHEMES):
-            return json.dumps(_resolve(json.loads(value)))
+            return json.dumps(resolve(json.loads(value)))
         return current().absolute(value)
     if isinstance(value, dict):
-        return {key: _resolve(one) for key, one in value.items()}
-    return [_resolve(one) for one in value] if isinstance(value, list) else value
+        return {key: resolve(one) for key, one in value.items()}
+    return [resolve(one) for one in value] if isinstance(value, list) else value
 
 
 def run_resolved(
@@ -159,7 +160,7 @@ def run_resolved(
         for artifact in (one for those in artifacts.values() for one in those):
             rewrite(artifact.mlmd_artifact, places.absolute)
         setattr(absolute, side, artifacts)
-    absolute.exec_properties = {key: _resolve(value) for key, value in info.exec_properties.items()}
+    absolute.exec_properties = {key: resolve(value) for key, value in info.exec_properties.items()}
     for path in ("execution_output_uri", "stateful_working_dir", "tmp_dir"):
         setattr(absolute, path, places.absolute(getattr(info, path)))
     output = run(absolute)

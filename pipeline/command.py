@@ -26,6 +26,7 @@ def add(command: Command) -> None:
     add_parts(command)
     add_sweep(command)
     add_worker_pool(command)
+    add_compile(command)
 
 
 def add_run(command: Command) -> None:
@@ -111,6 +112,51 @@ def add_worker_pool(command: Command) -> None:
         "    - --environment_config=localhost:50000 # as the engine calls this machine",
     )
     pool.add_argument("--port", type=positive, default=50000, metavar="N", help="where it listens (%(default)s)")
+
+
+def add_compile(command: Command) -> None:
+    compile_ = command(
+        "compile",
+        _compile,
+        "write the pipeline as Kubeflow Pipelines and Vertex AI run it (KFP v2)",
+        "  memefly compile --config my.yaml --image registry/memefly:1 --out pipeline.yaml\n"
+        "  memefly compile --config my.yaml --image registry/memefly:1 --out pipeline.yaml --data data/mine\n"
+        "  memefly compile --config my.yaml --image registry/memefly:1 --out pipeline.yaml "
+        "--volume-claim memefly --mount /srv/memefly\n\n"
+        "a run of it is asked for root_folder and data_folder, which all containers see by these paths, and for\n"
+        "encoder_weights where encoder.weights is a file; see docs/kubeflow.md",
+    )
+    compile_.add_argument("--config", metavar="FILE|PRESET", help="a YAML file, or tiny, demo, flickr8k, memes")
+    compile_.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; may be repeated"
+    )
+    compile_.add_argument("--image", required=True, metavar="IMAGE", help="that has this package, and runs each task")
+    compile_.add_argument("--out", required=True, metavar="FILE", help="where it goes, a .yaml")
+    compile_.add_argument(
+        "--data", metavar="DIR", help="the data that it will see: its digest lets what was made of it be reused"
+    )
+    compile_.add_argument("--volume-claim", metavar="NAME", help="a PersistentVolumeClaim that every task mounts")
+    compile_.add_argument("--mount", metavar="DIR", help="where (%(default)s)", default="/srv/memefly")
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from memefly.quiet import Quiet
+
+    def work(terminal) -> int:
+        from pipeline import config, kubeflow
+
+        tasks = kubeflow.compile_to(
+            arguments.out,
+            config.load(arguments.config, arguments.set),
+            image=arguments.image,
+            data=arguments.data,
+            volume=kubeflow.Volume(arguments.volume_claim, arguments.mount) if arguments.volume_claim else None,
+        )
+        print(f"{arguments.out}: {len(tasks)} tasks: {', '.join(tasks)}", file=terminal.out)
+        return 0
+
+    with Quiet(Path(os.devnull)) as terminal:
+        return _telling(work, terminal)[0]
 
 
 def _worker_pool(arguments: argparse.Namespace) -> int:
@@ -245,7 +291,6 @@ def _follow(root: str | Path, place: str, wait: float, terminal) -> int:
 
 def _quietly(log: Path, work: Callable) -> int:
     """Does `work` with the terminal to itself, and says on it what went wrong; libraries speak to the log."""
-    from memefly.errors import MemeflyError, refused
     from memefly.quiet import Quiet
     from pipeline import root_folder
 
@@ -253,25 +298,33 @@ def _quietly(log: Path, work: Callable) -> int:
     log.parent.mkdir(exist_ok=True)
     log.touch()
     with Quiet(log) as terminal:
-        try:
-            status = work(terminal)
-        except MemeflyError as error:
-            print(f"memefly: {error}", file=terminal.err)
-            status = error.exit_code
-        except KeyboardInterrupt:
-            print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
-            return 130
-        except Exception as error:
-            if isinstance(error, OSError) and (ours := refused(error)):
-                print(f"memefly: {ours}", file=terminal.err)
-                return ours.exit_code
-            # A fault of ours: where the libraries' words go, nobody would see it.
-            traceback.print_exc()
-            where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
-            print(f"memefly: failed unexpectedly: {type(error).__name__}: {error}\n  {where}", file=terminal.err)
-            return 1
-    log.unlink(missing_ok=True)  # where nothing ran that a log is kept of
+        status, expected = _telling(work, terminal)
+    if expected:
+        log.unlink(missing_ok=True)  # where nothing ran that a log is kept of
     return status
+
+
+def _telling(work: Callable, terminal) -> tuple[int, bool]:
+    """Does `work`, and says on the terminal what went wrong: its exit status, and whether that was to be expected."""
+    from memefly.errors import MemeflyError, refused
+
+    try:
+        return work(terminal), True
+    except MemeflyError as error:
+        print(f"memefly: {error}", file=terminal.err)
+        return error.exit_code, True
+    except KeyboardInterrupt:
+        print("\nmemefly: interrupted; the same command goes on where this one stopped", file=terminal.err)
+        return 130, False
+    except Exception as error:
+        if isinstance(error, OSError) and (ours := refused(error)):
+            print(f"memefly: {ours}", file=terminal.err)
+            return ours.exit_code, False
+        # A fault of ours: where the libraries' words go, nobody would see it.
+        traceback.print_exc()
+        where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+        print(f"memefly: failed unexpectedly: {type(error).__name__}: {error}\n  {where}", file=terminal.err)
+        return 1, False
 
 
 def _warn_of_random_weights(configuration, stream) -> None:

@@ -1,6 +1,7 @@
 """The pipeline: one TFX node after another.
 
-    >>> create_pipeline(config, data="data/sample", root="root")
+    >>> create_pipeline(config, data="data/sample", root="root")        # as it runs here
+    >>> wire(config, Known(…), LiveModel(…))                            # as `pipeline.kubeflow` compiles it
 
 Inputs are strings of paths; what each node does is in its component and, behind that, in `memefly`.
 """
@@ -9,12 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow_data_validation as tfdv
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.transform.component import Transform
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
@@ -35,7 +40,7 @@ from components.version_pusher.component import VersionPusher
 from memefly import encoders, storage
 from memefly.datasets import forgotten, records
 from memefly.errors import ConfigError
-from memefly.exported.manifest import MODEL_NAME, STATISTICS, damage, read_manifest, versions
+from memefly.exported.manifest import MODEL_NAME, STATISTICS, newest_whole, read_manifest
 from memefly.metadata_store import METADATA
 from memefly.provenance import code_digest
 from pipeline.config import PipelineConfig
@@ -61,18 +66,47 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     What it needs to know of them is read here; nodes and ML Metadata are given names for them (`components.places`),
     so that both may lie elsewhere the next time.
     """
+    known = Known(
+        fingerprint=records.fingerprint(data),
+        forgotten=forgotten.digest(root),
+        schema=_by_content(config.data.schema_file, Path(root)),
+        baseline=lambda key: _statistics_of_last(Path(root), key),
+    )
+
+    def live(candidate: Channel) -> Resolver:
+        """What the candidate is measured against: the latest blessed model but itself."""
+        resolved = {"model": Channel(type=Model), "model_blessing": Channel(type=ModelBlessing)}
+        return Resolver(strategy_class=LatestBlessedOther, candidate=candidate, **resolved)
+
+    connection = metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA))
+    return wire(config, known, live, metadata_connection_config=connection)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of DATA and ROOT when the pipeline is wired; caches are keyed by it."""
+
+    fingerprint: str  # of what DATA holds
+    forgotten: str  # a digest of what ROOT forgets
+    schema: str  # URI of the Examples' schema
+    baseline: Callable[[str], str]  # URI of what drift is measured against, for the name of this data; "": nothing
+
+
+def wire(config: PipelineConfig, known: Known, live: Callable[[Channel], BaseNode], **of_pipeline: Any):
+    """The pipeline; `live` makes the node that gives the live model, of the candidate's channel, and `of_pipeline` is
+    what else TFX's Pipeline is to be told."""
 
     # Pictures and captions to Examples; bad records to the quarantine.
     example_gen = CaptionExampleGen(
         data="data://",
-        fingerprint=records.fingerprint(data),
+        fingerprint=known.fingerprint,
         shares=config.data.splits.model_dump(),
         hold_out_groups=config.data.hold_out_groups,
         max_pixels=config.data.max_pixels,
         max_quarantined=config.data.max_quarantined,
         cleaning=config.data.cleaning.with_safety(config.safety),
         root="root://",
-        forgotten=forgotten.digest(root),
+        forgotten=known.forgotten,
     )
 
     # What the captions look like. Bytes of pictures have no statistics worth their time.
@@ -82,7 +116,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
     )
 
     # The schema is code, reviewed and versioned, and not what the data happens to look like today.
-    schema_gen = ImportSchemaGen(schema_file=_by_content(config.data.schema_file, Path(root)))
+    schema_gen = ImportSchemaGen(schema_file=known.schema)
 
     # Anomalies stop the run; how far the data is from eval, and from the last blessed model's, is told.
     example_validator = StrictExampleValidator(
@@ -91,7 +125,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         drift=config.data.drift.model_dump(exclude_none=True),
         skew=config.data.skew.model_dump(exclude_none=True),
         stops=config.data.drift_stops,
-        baseline=_statistics_of_last(Path(root), _key(example_gen)),
+        baseline=known.baseline(_key(example_gen)),
     )
 
     # Each distinct picture once through the frozen encoder, ever.
@@ -137,19 +171,13 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         },
     ).with_id("Trainer")
 
-    # What the candidate is measured against: the latest blessed model but itself.
-    live = Resolver(
-        strategy_class=LatestBlessedOther,
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
-        candidate=trainer.outputs["model"],
-    ).with_id("LiveModel")
+    live_model = live(trainer.outputs["model"]).with_id("LiveModel")
 
     # The gate: raw pictures in, captions out, through the exported signature, on eval alone.
     evaluator = CaptionEvaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
-        baseline_model=live.outputs["model"],
+        baseline_model=live_model.outputs["model"],
         eval_config=eval_config(config.gate),
         example_splits=["eval"],
     ).with_id("Evaluator")
@@ -191,11 +219,11 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         pipeline_name=NAME,
         pipeline_root="root://artifacts",
         components=[
-            example_gen, statistics_gen, schema_gen, example_validator, image_features, transform, trainer, live,
+            example_gen, statistics_gen, schema_gen, example_validator, image_features, transform, trainer, live_model,
             evaluator, serving_validator, pusher, tracking,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA)),
+        **of_pipeline,
     )  # fmt: skip
 
 
@@ -208,7 +236,7 @@ def _statistics_of_last(root: Path, key: str) -> str:
     """Those of what the newest pushed model that is whole was trained on; "" where there is none, or where that is the
     same data: nothing can have drifted, and what has not changed need not be asked again."""
     folder = root / "serving" / MODEL_NAME
-    newest = next((version for version in versions(folder) if not damage(version)), None) if folder.is_dir() else None
+    newest = newest_whole(folder)
     if newest is None or not (newest / STATISTICS).is_file() or read_manifest(newest).get("data") == key:
         return ""
     return f"root://serving/{MODEL_NAME}/{newest.name}/{STATISTICS}"

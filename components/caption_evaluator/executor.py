@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from tfx.components.evaluator import constants, executor
 from tfx.types import artifact_utils
+from tfx.utils import path_utils
 
 from components.caption_metrics import training
 from components.caption_metrics.evaluation import read_decisions
@@ -22,6 +23,8 @@ _SEEN = ("train", "val")
 class Executor(executor.Executor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        if not _has_files(input_dict.get("baseline_model")):  # which LiveModel says of a first model
+            input_dict = {name: those for name, those in input_dict.items() if name != "baseline_model"}
         config = json.loads(exec_properties["eval_config"])
         (metrics,) = config["metrics_specs"][0]["metrics"]
         knobs = json.loads(metrics["config"])
@@ -45,6 +48,10 @@ class Executor(executor.Executor):
                 tf.io.gfile.remove(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME))
             blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
         blessing.set_string_custom_property("reason", "; ".join(failed) or "every rule holds")
+
+
+def _has_files(models: list | None) -> bool:
+    return any(tf.io.gfile.exists(path_utils.serving_model_path(model.uri)) for model in models or [])
 
 
 def _captions(examples: list) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ _LIBRARIES = ("ftfy", "py3langid", "datasketch", "ImageHash", "phonenumbers", "c
 class Quarantine(artifact.Artifact):
     """A folder with `quarantine.jsonl` (what was left out and why, a line each) and `summary.json` (counts)."""
 
-    TYPE_NAME = "Quarantine"
+    TYPE_NAME = "memefly.Quarantine"  # Kubeflow wants a dot
 
 
 class CaptionExampleGenSpec(component_spec.ComponentSpec):
@@ -74,7 +74,7 @@ class CaptionExampleGen(base_beam_component.BaseBeamComponent):
         super().__init__(
             CaptionExampleGenSpec(
                 data=data,
-                fingerprint=fingerprint or records.fingerprint(data),
+                fingerprint=records.fingerprint(data) if fingerprint is None else fingerprint,
                 code=" ".join(
                     [
                         code_digest(

@@ -14,6 +14,7 @@ from tfx.types import artifact_utils
 from components.example_validator import drift
 from memefly import textfile
 from memefly.errors import AnomalyError
+from memefly.exported.manifest import STATISTICS, newest_whole
 
 DRIFT = "drift.json"
 _NEW_COLUMN = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
@@ -50,6 +51,8 @@ class Executor(executor.Executor):
         train = of("train")
         compared = drift.compare(train, of("eval"), json.loads(exec_properties["skew"]), "eval")
         baseline = Path(exec_properties["baseline"])
+        if exec_properties["baseline"] and baseline.is_dir():  # versions, of which the newest is asked
+            baseline = (newest_whole(baseline) or baseline) / STATISTICS
         if exec_properties["baseline"] and baseline.is_file():
             thresholds = json.loads(exec_properties["drift"])
             compared += drift.compare(train, drift.load(baseline), thresholds, "the last blessed model's data")

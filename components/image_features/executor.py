@@ -66,20 +66,21 @@ class EncoderHandler(ModelHandler[tuple[bytes, bool], np.ndarray, encoders.Encod
 
 
 class Lookup(beam.DoFn):
-    """(key, picture) of a split to the same where the store lacks it; what `elsewhere` gives to another split is passed
-    over."""
+    """(file, serialized Example) to keys in the store with what is to be encoded for them, (picture, mirrored or not),
+    where the store lacks it; what `elsewhere` gives to another split is passed over."""
 
-    def __init__(self, store: FeatureStore, split: str, elsewhere: Mapping[str, str]):
-        self._store, self._split, self._elsewhere = store, split, elsewhere
+    def __init__(self, store: FeatureStore, flipping: frozenset[str], elsewhere: Mapping[str, str]):
+        self._store, self._flipping, self._elsewhere = store, flipping, elsewhere
 
-    def process(self, element: tuple[str, tuple[bytes, bool]]):
-        key, picture = element
-        if self._elsewhere.get(key, self._split) != self._split:
-            return
-        if self._store.get(key) is None:
-            yield key, picture
-        else:
-            Metrics.counter(_NAMESPACE, "reused").inc()
+    def process(self, element: tuple[str, bytes]):
+        split = Path(element[0]).parent.name.removeprefix("Split-")
+        for key, picture in _identify(element[1], split in self._flipping):
+            if self._elsewhere.get(key, split) != split:
+                continue
+            if self._store.get(key) is None:
+                yield key, picture
+            else:
+                Metrics.counter(_NAMESPACE, "reused").inc()
 
 
 class Put(beam.DoFn):
@@ -242,15 +243,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> tuple[int, int]:
         """Computes what the store lacks; how many pictures, mirrored ones too, were computed and how many it had."""
         pipeline = self._make_beam_pipeline()
-        missing = [
-            pipeline
-            | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
-            | f"Identify[{split}]" >> beam.FlatMap(_identify, _flips(config, split))
-            | f"Lookup[{split}]" >> beam.ParDo(Lookup(store, split, elsewhere))
-            for split in splits
-        ] | beam.Flatten()
+        flipping = frozenset(split for split in splits if _flips(config, split))
         (
-            missing
+            pipeline
+            # One source for all splits: where several are flattened, a runner in memory holds their pictures.
+            | "Splits" >> beam.Create([_pattern(source, split) for split in splits])
+            | "Read" >> beam.io.ReadAllFromTFRecord(with_filename=True)
+            | "Lookup" >> beam.ParDo(Lookup(store, flipping, elsewhere))
             | "Encode" >> RunInference(KeyedModelHandler(EncoderHandler(config)))
             | "Put" >> beam.ParDo(Put(store))
         )

@@ -17,7 +17,7 @@ from memefly.provenance import code_digest
 class Gallery(artifact.Artifact):
     """A folder with `gallery.json`: pictures of the eval split and what `memefly.report.gallery` tells of them."""
 
-    TYPE_NAME = "Gallery"
+    TYPE_NAME = "memefly.Gallery"  # Kubeflow wants a dot
 
 
 class TrackingSpec(component_spec.ComponentSpec):

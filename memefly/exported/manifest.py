@@ -90,6 +90,17 @@ def versions(folder: str | Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name), reverse=True)
 
 
+def newest_whole(folder: str | Path, contents: bool = False) -> Path | None:
+    """The newest of the versions in a folder whose files are as they were written (`contents` as `damage` has it); None
+    where there is none."""
+    for version in versions(folder):
+        wrong = damage(version, contents)
+        if not wrong:
+            return version
+        log.warning("version %s in %s is no whole model (%s): passed over", version.name, folder, wrong)
+    return None
+
+
 def newest_version(folder: str | Path) -> Path:
     """`folder` itself where it is a model, else the whole one of its versions with the highest number; what is newer
     and not whole is told of and passed over. Raises `ModelError`."""

@@ -249,7 +249,7 @@ def test_places_are_names_of_folders(tmp_path):
         assert places.PlacesFilesystem.glob("root://a/*/*") == ["root://a/b/c"]
     with pytest.raises(ValueError, match="no such place is open"):
         places.PlacesFilesystem.exists("root://a")
-    assert json.loads(places._resolve('{"a": "data://"}')) == {"a": "data://"}, "known only while it is open"
+    assert json.loads(places.resolve('{"a": "data://"}')) == {"a": "data://"}, "known only while it is open"
 
 
 # --- as folders are called, and as they may be ------------------------------------------------------------------------
