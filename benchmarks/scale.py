@@ -1,6 +1,7 @@
 """What each stage takes at 1,000, 4,000 and 16,000 pictures: time, memory and bytes, on one worker and on two.
 
     python -m benchmarks.scale [--pictures 1000 4000 16000] [--workers 1 2] [--keep FOLDER]
+    python -m benchmarks.scale --pictures 200 800 --nodes CaptionExampleGen ImageFeatures --inception --threads 1
 
 Drawn pictures with five captions each, a small convolutional encoder of random weights (299 x 299 to 8 x 8 x 32, so
 that decoding and scaling are what they are with a large one), a small network, one epoch. Each stage runs in a process
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[1000, 4000, 16000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--nodes", nargs="+", default=list(NODES), choices=NODES)
+    parser.add_argument("--inception", action="store_true", help="InceptionV3 of random weights is the encoder")
+    parser.add_argument("--threads", type=int, help="of TensorFlow in each worker (as many as cores)")
     parser.add_argument("--keep", type=Path, help="leave what was drawn and made in this folder, and go on from there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -58,6 +61,10 @@ def main() -> None:
         if not encoder.exists():
             subprocess.run([sys.executable, "-c", _ENCODER, str(encoder)], check=True, stderr=subprocess.DEVNULL)
         (folder / "recipe.yaml").write_text(json.dumps({"preset": "tiny", **_RECIPE}))
+        weights = "random" if arguments.inception else str(encoder)
+        if arguments.threads:
+            for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+                os.environ[name] = str(arguments.threads)
         rows = []
         for pictures in arguments.pictures:
             data = folder / f"data-{pictures}"
@@ -66,7 +73,11 @@ def main() -> None:
             for workers in arguments.workers:
                 root = folder / f"root-{pictures}-{workers}"
                 for node in arguments.nodes:
-                    row = {"pictures": pictures, "workers": workers, **measure(node, data, root, folder, workers)}
+                    row = {
+                        "pictures": pictures,
+                        "workers": workers,
+                        **measure(node, data, root, folder, workers, weights),
+                    }
                     rows.append(row)
                     print(json.dumps(row), flush=True)
     for line in table(rows):
@@ -74,7 +85,7 @@ def main() -> None:
     print(json.dumps({"benchmark": "scale", "commit": provenance.git_commit(), "cores": os.cpu_count(), "rows": rows}))
 
 
-def measure(node: str, data: Path, root: Path, folder: Path, workers: int) -> dict:
+def measure(node: str, data: Path, root: Path, folder: Path, workers: int, weights: str) -> dict:
     """Runs the pipeline as far as a node, all before which is cached."""
     beam = [
         "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
@@ -84,7 +95,7 @@ def measure(node: str, data: Path, root: Path, folder: Path, workers: int) -> di
     before = _bytes(root)
     command = [
         sys.executable, "-m", "pipeline.command", "run", "--data", str(data), "--root", str(root), "--to", node,
-        "--config", str(folder / "recipe.yaml"), "--set", f"encoder.weights={folder / 'encoder.h5'}",
+        "--config", str(folder / "recipe.yaml"), "--set", f"encoder.weights={weights}",
         "--set", f"beam={json.dumps(beam)}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

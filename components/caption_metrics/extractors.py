@@ -49,6 +49,8 @@ class _OfCaptions(beam.PTransform):
 
     def expand(self, extracts):
         extracts |= "TakeDrawn" >> beam.Map(_with_drawn)
+        if not self._knobs.get("foresight"):
+            extracts |= "LeavePictures" >> beam.Map(_without_picture)
         if path := self._knobs.get("captions"):
             _ = (
                 extracts
@@ -57,6 +59,7 @@ class _OfCaptions(beam.PTransform):
             )
         if self._knobs.get("foresight"):
             extracts |= "Foresee" >> beam.ParDo(Foresee(self._paths))
+            extracts |= "LeavePictures" >> beam.Map(_without_picture)
         return extracts | "AddSlices" >> beam.Map(_with_slices)
 
 
@@ -72,6 +75,13 @@ def _with_drawn(extracts: dict) -> dict:
         return {**predictions, "caption": predictions.get("drawn", predictions["caption"])}
 
     return {**extracts, "predictions": taken(extracts["predictions"])}
+
+
+def _without_picture(extracts: dict) -> dict:
+    """What is behind the models is grouped and shuffled by slices, and needs no pictures: they stand in `features` and,
+    serialized, in `input`."""
+    features = {name: value for name, value in extracts["features"].items() if name != "image"}
+    return {**{name: value for name, value in extracts.items() if name != "input"}, "features": features}
 
 
 def _with_slices(extracts: dict) -> dict:

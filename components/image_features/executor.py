@@ -25,6 +25,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.image_features import artifact
+from components.image_features.chunks import ReadExamples
 from memefly import encoders
 from memefly.datasets.examples import read
 from memefly.encoders.feature_store import FLIPPED, FeatureStore
@@ -66,15 +67,15 @@ class EncoderHandler(ModelHandler[tuple[bytes, bool], np.ndarray, encoders.Encod
 
 
 class Lookup(beam.DoFn):
-    """(file, serialized Example) to keys in the store with what is to be encoded for them, (picture, mirrored or not),
+    """(split, serialized Example) to keys in the store with what is to be encoded for them, (picture, mirrored or not),
     where the store lacks it; what `elsewhere` gives to another split is passed over."""
 
     def __init__(self, store: FeatureStore, flipping: frozenset[str], elsewhere: Mapping[str, str]):
         self._store, self._flipping, self._elsewhere = store, flipping, elsewhere
 
     def process(self, element: tuple[str, bytes]):
-        split = Path(element[0]).parent.name.removeprefix("Split-")
-        for key, picture in _identify(element[1], split in self._flipping):
+        split, serialized = element
+        for key, picture in _identify(serialized, split in self._flipping):
             if self._elsewhere.get(key, split) != split:
                 continue
             if self._store.get(key) is None:
@@ -190,7 +191,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in splits:
                 referred = (
                     pipeline
-                    | f"Read[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
+                    | f"Read[{split}]" >> ReadExamples(_folders(source, [split]))
+                    | f"Serialized[{split}]" >> beam.Values()
                     | f"Refer[{split}]"
                     >> beam.ParDo(Refer(store, split, _flips(config, split))).with_outputs(_MOMENTS, main="examples")
                 )
@@ -223,13 +225,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         path = folder / "in-several"
         with self._make_beam_pipeline() as pipeline:
             (
-                [
-                    pipeline
-                    | f"ReadKeys[{split}]" >> beam.io.ReadFromTFRecord(_pattern(source, split))
-                    | f"Key[{split}]" >> beam.FlatMap(_keys, _flips(config, split), split)
-                    for split in splits
-                ]
-                | beam.Flatten()
+                pipeline
+                | "Read" >> ReadExamples(_folders(source, splits))
+                | "Keys" >> beam.FlatMap(_keys, frozenset(split for split in splits if _flips(config, split)))
                 | "Splits" >> beam.GroupByKey()
                 | "First" >> beam.FlatMap(_first_of_several, splits)
                 | "WriteKeys" >> beam.io.WriteToText(str(path), shard_name_template="")
@@ -246,9 +244,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         flipping = frozenset(split for split in splits if _flips(config, split))
         (
             pipeline
-            # One source for all splits: where several are flattened, a runner in memory holds their pictures.
-            | "Splits" >> beam.Create([_pattern(source, split) for split in splits])
-            | "Read" >> beam.io.ReadAllFromTFRecord(with_filename=True)
+            | "Read" >> ReadExamples(_folders(source, splits))
             | "Lookup" >> beam.ParDo(Lookup(store, flipping, elsewhere))
             | "Encode" >> RunInference(KeyedModelHandler(EncoderHandler(config)))
             | "Put" >> beam.ParDo(Put(store))
@@ -258,8 +254,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return _counter(result, "computed"), _counter(result, "reused")
 
 
-def _keys(serialized: bytes, flip: bool, split: str) -> Iterator[tuple[str, str]]:
-    return ((key, split) for key, _ in _identify(serialized, flip))
+def _keys(element: tuple[str, bytes], flipping: frozenset[str]) -> Iterator[tuple[str, str]]:
+    split, serialized = element
+    return ((key, split) for key, _ in _identify(serialized, split in flipping))
 
 
 def _first_of_several(element: tuple[str, Iterable[str]], splits: Sequence[str]) -> Iterator[str]:
@@ -276,8 +273,8 @@ def _is_empty(folder: str) -> bool:
     return next(iter(read(folder)), None) is None
 
 
-def _pattern(examples, split: str) -> str:
-    return str(Path(artifact_utils.get_split_uri([examples], split)) / "*")
+def _folders(examples, splits: Sequence[str]) -> dict[str, str]:
+    return {split: artifact_utils.get_split_uri([examples], split) for split in splits}
 
 
 def _counter(result, name: str) -> int:

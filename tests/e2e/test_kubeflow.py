@@ -9,6 +9,7 @@ import pytest
 import yaml
 from whole_run import HOME
 
+from memefly.errors import MemeflyError
 from memefly.exported.manifest import newest_version, read_manifest
 
 pytest.importorskip("kfp.pipeline_spec", reason="no kfp-pipeline-spec in this lane")
@@ -16,7 +17,7 @@ pytest.importorskip("kfp.pipeline_spec", reason="no kfp-pipeline-spec in this la
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline import kubeflow
+from pipeline import config, kubeflow
 from tests.kubeflow_walk import Walk
 
 GOLDEN = Path(__file__).with_name("kubeflow.golden.yaml")
@@ -56,19 +57,23 @@ def skeleton(path: Path) -> dict:
     return {"asks for": sorted(spec["root"]["inputDefinitions"]["parameters"]), "tasks": tasks}
 
 
-def test_what_stands_in_the_file(tmp_path, small_encoder):
-    out = tmp_path / "pipeline.yaml"
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory, small_encoder) -> Path:
+    """By the command, as the README has it."""
+    out = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     done = compile_(out, "--set", f"encoder.weights={small_encoder}", "--volume-claim", "memefly")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{out}: 12 tasks: ")
-    assert skeleton(out) == yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
-    spec, platform = yaml.safe_load_all(out.read_text(encoding="utf-8"))
-    # No path of this machine, and it goes through KFP's own messages unchanged.
-    assert str(HOME) not in out.read_text(encoding="utf-8") and str(small_encoder) not in out.read_text(
-        encoding="utf-8"
-    )
+    return out
+
+
+def test_what_stands_in_the_file(compiled, small_encoder):
+    assert skeleton(compiled) == yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
+    content = compiled.read_text(encoding="utf-8")
+    assert str(HOME) not in content and str(small_encoder) not in content, "no path of this machine"
+    spec, platform = yaml.safe_load_all(content)
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    assert json_format.MessageToDict(parsed) == spec
+    assert json_format.MessageToDict(parsed) == spec, "KFP's own messages hold all of it"
     assert spec["schemaVersion"] == "2.1.0"
     mounts = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert mounts.keys() == spec["deploymentSpec"]["executors"].keys()
@@ -77,8 +82,7 @@ def test_what_stands_in_the_file(tmp_path, small_encoder):
 
 def test_where_data_is_known_what_was_made_of_it_is_reused(tmp_path, memes):
     out = tmp_path / "pipeline.yaml"
-    done = compile_(out, "--data", str(memes))
-    assert done.returncode == 0, done.stderr
+    kubeflow.compile_to(out, config.load("tiny", []), image="registry/memefly:1", data=str(memes))
     tasks = skeleton(out)["tasks"]
     assert tasks["CaptionExampleGen"]["cached"]
     assert not tasks["LiveModel"]["cached"] and not tasks["StrictExampleValidator"]["cached"]
@@ -86,26 +90,28 @@ def test_where_data_is_known_what_was_made_of_it_is_reused(tmp_path, memes):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    ("out", "settings", "data", "said"),
     [
-        (["--out", "pipeline.json"], "expected a .yaml"),
-        (["--out", "no/such/folder/p.yaml"], "there is no folder"),
-        (["--out", "p.yaml", "--set", "data.schema=mine.pbtxt"], "a file of this machine"),
-        (["--out", "p.yaml", "--data", "no-data"], "is not a folder"),
+        ("pipeline.json", [], None, "expected a .yaml"),
+        ("no/such/folder/p.yaml", [], None, "there is no folder"),
+        ("p.yaml", ["data.schema=mine.pbtxt"], None, "a file of this machine"),
+        ("p.yaml", [], "no-data", "is not a folder"),
     ],
 )
-def test_what_cannot_be_compiled_is_told(tmp_path, arguments, said):
-    done = compile_(tmp_path / "p.yaml", *arguments)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+def test_what_cannot_be_compiled_is_told(tmp_path, monkeypatch, out, settings, data, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MemeflyError, match=said) as told:
+        kubeflow.compile_to(out, config.load("tiny", settings), image="registry/memefly:1", data=data)
+    assert told.value.exit_code == 2
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.once
-def test_a_walk_from_data_to_a_pushed_model(tmp_path, memes, small_encoder, whole):
-    out, root = tmp_path / "pipeline.yaml", tmp_path / "root"
-    assert compile_(out, "--set", f"encoder.weights={small_encoder}").returncode == 0
+def test_a_walk_from_data_to_a_pushed_model(compiled, tmp_path, memes, small_encoder, whole):
+    root = tmp_path / "root"
     root.mkdir()
     folders = {"root_folder": str(root), "data_folder": str(memes), "encoder_weights": str(small_encoder)}
-    walk = Walk(out, tmp_path, folders, HOME)
+    walk = Walk(compiled, tmp_path, folders, HOME)
     for name in kubeflow.in_order(walk.spec):
         done = walk.run(name)
         assert done.returncode == 0, f"{name}:\n{done.stderr[-6000:]}"
