@@ -24,6 +24,7 @@ def add(command: Command) -> None:
     add_wandb_report(command)
     add_forget(command)
     add_gc(command)
+    add_features(command)
 
 
 def add_runs(command: Command) -> None:
@@ -335,3 +336,43 @@ def _gc(arguments: argparse.Namespace) -> int:
     print("\n".join(gc.describe(found)))
     print("deleted" if arguments.delete else "nothing is deleted; --delete does it")
     return 0
+
+
+def add_features(command: Command) -> None:
+    features = command(
+        "features",
+        _features,
+        "say what a root's store of features holds, and with --check whether all of it is whole",
+        "  memefly features --root root\n"
+        "  memefly features --root root --check\n"
+        "  memefly features --root root --check --delete     # what is damaged, for ImageFeatures to encode again",
+    )
+    add_root(features)
+    features.add_argument("--check", action="store_true", help="read every entry and verify its checksum")
+    features.add_argument("--delete", action="store_true", help="remove what --check finds damaged")
+    features.add_argument("--json", action="store_true", help="one JSON object an encoder")
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    from memefly import lock
+    from memefly.errors import UsageError
+    from memefly.operations import features
+
+    if arguments.delete and not arguments.check:
+        raise UsageError("--delete removes what --check finds; give both")
+    with lock.held(arguments.root) if arguments.delete else contextlib.nullcontext():
+        found = features.read(arguments.root, arguments.check, arguments.delete)
+    for one in found:
+        if arguments.json:
+            print(textfile.to_json(one.as_dict()))
+            continue
+        print(f"encoder {one.encoder}: {one.entries:,} entries, {one.bytes / 2**20:,.1f} MiB", end="")
+        print(f", {one.cut_off} left by writers that were killed" if one.cut_off else "")
+        for key in one.damaged:
+            print(f"  damaged: {key}")
+        if one.damaged:
+            do = "removed; the next run encodes them again" if arguments.delete else "--delete removes them"
+            print(f"  {len(one.damaged)} of {one.entries:,} are damaged: {do}")
+        elif arguments.check:
+            print("  all are whole")
+    return 1 if any(one.damaged for one in found) and not arguments.delete else 0

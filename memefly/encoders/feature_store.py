@@ -15,6 +15,7 @@ import hashlib
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,11 @@ class FeatureStore:
     def has(self, image_id: str) -> bool:
         """Whether there is an entry; `get` says whether it is whole."""
         return self.path(image_id).is_file()
+
+    def keys(self) -> Iterator[str]:
+        """Of all entries, whole or not."""
+        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+            yield from sorted(path.stem for path in folder.glob("[!.]*.f16"))
 
     def discard(self, image_id: str) -> None:
         """Removes an entry, if there is one."""
