@@ -21,7 +21,7 @@ from typing import Any
 
 from components import places
 from memefly import provenance
-from memefly.errors import MemeflyError
+from memefly.errors import among_causes
 
 FOLDERS = {"root_folder": "root", "data_folder": "data", "encoder_weights": "weights"}  # and the schemes they are of
 PACKAGE = "package"  # the scheme of what lies in the package itself
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(arguments, beam)
     except Exception as error:
-        ours = _ours(error)
+        ours = among_causes(error)
         if ours is None:
             raise
         print(f"memefly: {ours}", file=sys.stderr)
@@ -91,14 +91,6 @@ def unmounted(path: str) -> str:
         if path.startswith(folder):
             return scheme + path[len(folder) :]
     return path
-
-
-def _ours(error: BaseException | None) -> MemeflyError | None:
-    while error is not None:
-        if isinstance(error, MemeflyError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 if __name__ == "__main__":

@@ -155,6 +155,15 @@ def refused(error: OSError) -> UsageError | None:
     return UsageError(f"{path}: {error.strerror}; see to its rights and to the space on its disk, or take another path")
 
 
+def among_causes(error: BaseException | None) -> MemeflyError | None:
+    """What of ours was raised, wherever libraries have wrapped it; None where nothing was."""
+    while error is not None:
+        if isinstance(error, MemeflyError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, short enough to stand in a message of ours and the same in every run; its type where
     it says nothing."""

@@ -25,7 +25,15 @@ from tfx.proto.orchestration import executable_spec_pb2
 from components.caption_example_gen import executor as example_gen
 from components.places import Places, operators
 from memefly import devices, encoders, provenance, textfile, tracking
-from memefly.errors import FeaturesError, MemeflyError, PipelineError, QuarantineError, UsageError, first_line
+from memefly.errors import (
+    FeaturesError,
+    MemeflyError,
+    PipelineError,
+    QuarantineError,
+    UsageError,
+    among_causes,
+    first_line,
+)
 from memefly.operations import records
 from memefly.operations.runs import LATEST, SUMMARY
 from memefly.report import card, report
@@ -173,7 +181,7 @@ def _run(config, data, home, places: Places, summary: RunSummary, from_nodes, to
                 state, outputs[name] = outcomes.outcome(connection, launch(node), places)
         except Exception as error:
             _done(summary, on_event, name, "failed", time.monotonic() - clock)
-            ours = _ours(error)
+            ours = among_causes(error)
             if isinstance(ours, FeaturesError):
                 with metadata.Metadata(connection) as handle:
                     known_root.drop_without_features(handle, places, every=True)
@@ -208,15 +216,6 @@ def _done(summary: RunSummary, on_event, name: str, state: str, seconds: float) 
     entry = {"name": name, "state": state, "seconds": round(seconds, 1)}
     summary.components.append(entry)
     on_event("done", entry)
-
-
-def _ours(error: BaseException | None) -> MemeflyError | None:
-    """What a component of ours raised, wherever Beam and TFX have wrapped it."""
-    while error is not None:
-        if isinstance(error, MemeflyError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _run_id(home: Path, started: datetime.datetime) -> str:

@@ -41,9 +41,7 @@ def read(root: str | Path, check: bool = False, delete: bool = False) -> list[St
     no store."""
     folder = Path(root) / FOLDER
     if not folder.is_dir():
-        raise UsageError(
-            f"{root}: has no features yet; expected a root where the pipeline ran as far as ImageFeatures"
-        )
+        raise UsageError(f"{root}: has no features yet; expected a root where the pipeline ran as far as ImageFeatures")
     return [_of(FeatureStore(folder, path.name), check, delete) for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
