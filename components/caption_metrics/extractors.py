@@ -49,8 +49,6 @@ class _OfCaptions(beam.PTransform):
 
     def expand(self, extracts):
         extracts |= "TakeDrawn" >> beam.Map(_with_drawn)
-        if not self._knobs.get("foresight"):
-            extracts |= "LeavePictures" >> beam.Map(_without_picture)
         if path := self._knobs.get("captions"):
             _ = (
                 extracts
@@ -59,8 +57,7 @@ class _OfCaptions(beam.PTransform):
             )
         if self._knobs.get("foresight"):
             extracts |= "Foresee" >> beam.ParDo(Foresee(self._paths))
-            extracts |= "LeavePictures" >> beam.Map(_without_picture)
-        return extracts | "AddSlices" >> beam.Map(_with_slices)
+        return extracts | "LeavePictures" >> beam.Map(_without_picture) | "AddSlices" >> beam.Map(_with_slices)
 
 
 def _with_drawn(extracts: dict) -> dict:

@@ -210,19 +210,22 @@ def main() -> int:
     from memefly.training.distribution import lost_worker
 
     failure: Exception | None = None
+    lost = False
     try:
         {"chief": train_and_export, "worker": help_train}[sys.argv[1]](SimpleNamespace(**arguments))
     except MemeflyError as error:
         failure = error
     except tf.errors.OpError as error:
-        failure = lost_worker(error)
+        failure, lost = lost_worker(error), True
         if failure is None:
             raise
         logging.exception("lost another worker")
     if failure is None:
         return 0
     print(json.dumps({"error": str(failure), "kind": type(failure).__name__}), file=out, flush=True)
-    os._exit(1)  # TensorFlow would wait for those that are gone
+    if lost:
+        os._exit(1)  # TensorFlow would wait for those that are gone
+    return 1
 
 
 class _Teller(logging.Handler):
