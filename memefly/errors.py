@@ -16,6 +16,7 @@ MemeflyError             exit 1
 ├── PipelineError        exit 1   a component failed
 ├── DownloadError        exit 1   what was to be fetched is not to be had, or is not what it should be
 ├── EngineError          exit 1   the engine that Beam's stages run on is not there, or was lost
+├── StorageError         exit 1   a store does not answer, or does not let this account in
 ├── UnsafeError          exit 1   a model has captions for a picture, and none of them may be said
 ├── BackendError         exit 1   the model server that captions were asked of does not answer
 └── BusyError            exit 1   too many requests wait already
@@ -117,6 +118,10 @@ class DownloadError(MemeflyError):
 
 class EngineError(MemeflyError):
     """What Beam's stages are to run on is not there, or was lost."""
+
+
+class StorageError(MemeflyError):
+    """A store does not answer, or not to this account. It says nothing of what is in it."""
 
 
 class UnsafeError(MemeflyError):

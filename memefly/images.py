@@ -19,7 +19,6 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from memefly.errors import PictureError, first_line
 from memefly.sandbox import LimitError, Limits, Sandbox
+from memefly.storage import Place
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -68,12 +68,12 @@ class Picture:
     hash: int | None = None  # of how it looks, where that was asked for
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: Place, max_pixels: int = MAX_PIXELS) -> Picture:
     """Reads and checks a picture file. Raises `PictureError`."""
     return canonical(read_file(path, max_pixels), max_pixels)
 
 
-def read_file(path: Path, max_pixels: int = MAX_PIXELS, name: str | None = None) -> bytes:
+def read_file(path: Place, max_pixels: int = MAX_PIXELS, name: str | None = None) -> bytes:
     """The bytes of a picture file, unchecked; `name` is what it is called in errors, if not by its path. Raises
     `PictureError` where there is no file, and for one that is larger than any picture of `max_pixels`."""
     name = str(path) if name is None else name

@@ -13,6 +13,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from memefly import storage
+from memefly.storage import Place
+
 _VERSIONS = ("tensorflow", "tf-keras", "tfx", "apache-beam", "tensorflow-transform", "tensorflow-model-analysis")
 
 
@@ -43,10 +46,10 @@ def git_commit() -> str:
     return commit + "+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
 
 
-def file_digest(path: str | Path) -> str:
+def file_digest(path: str | Place) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     content = hashlib.sha256()
-    with open(path, "rb") as file:
+    with storage.at(path).open("rb") as file:
         while part := file.read(1 << 20):
             content.update(part)
     return content.hexdigest()

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memefly import storage
 from memefly.spelling import BREAK, GOES_ON, PLAIN, Spelling, spell, spell_graph
+from memefly.storage import Place
 from memefly.subwords import Cutter, cut_graph
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class Vocabulary:
         self._cutter = Cutter(self.words) if self.has_pieces else None
 
     @classmethod
-    def load(cls, path: str | Path) -> Vocabulary:
-        return cls(Path(path).read_text(encoding="utf-8").splitlines())
+    def load(cls, path: str | Place) -> Vocabulary:
+        return cls(storage.at(path).read_text(encoding="utf-8").splitlines())
 
     def __len__(self) -> int:
         return len(self.words)

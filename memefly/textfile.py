@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from memefly import storage
 from memefly.errors import DataError, UsageError
+from memefly.storage import Place
 
 _STEPS, _DEEPEST = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}, 100  # of JSON
 _MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
@@ -29,9 +31,9 @@ _MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
 )
 
 
-def read(path: str | Path, wrong: type[UsageError] = DataError) -> str:
+def read(path: str | Place, wrong: type[UsageError] = DataError) -> str:
     """The text of a file. Raises `OSError` where it cannot be read, and `wrong` where its encoding is none of ours."""
-    return decode(Path(path).read_bytes(), str(path), wrong)
+    return decode(storage.at(path).read_bytes(), str(path), wrong)
 
 
 def decode(content: bytes, name: str, wrong: type[UsageError] = DataError, errors: str = "strict") -> str:
@@ -50,21 +52,21 @@ def decode(content: bytes, name: str, wrong: type[UsageError] = DataError, error
 
 @contextlib.contextmanager
 def opened(
-    path: str | Path, wrong: type[UsageError] = DataError, errors: str = "strict", newline: str | None = None
+    path: str | Place, wrong: type[UsageError] = DataError, errors: str = "strict", newline: str | None = None
 ) -> Iterator[TextIO]:
     """As `read`, of files that memory need not hold; `newline` as in Python's `open`."""
-    with open(path, "rb") as file:
+    with storage.at(path).open("rb") as file:
         mark, encoding = _encoding(file.read(4), str(path), wrong)
         file.seek(len(mark))
         with io.TextIOWrapper(file, encoding, errors, newline) as text:
             try:
                 yield text
             except UnicodeDecodeError:  # which knows its place in a block of the file, and not in which line that is
-                decode(Path(path).read_bytes(), str(path), wrong)
+                decode(storage.at(path).read_bytes(), str(path), wrong)
                 raise
 
 
-def stream(path: str | Path, wrong: type[UsageError] = DataError, errors: str = "strict") -> Iterator[str]:
+def stream(path: str | Place, wrong: type[UsageError] = DataError, errors: str = "strict") -> Iterator[str]:
     """The `lines` of a file, one at a time."""
     with opened(path, wrong, errors) as text:
         for line in text:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.caption_metrics.names import DISTANCES, LOWER_IS_BETTER, PLAIN, SCORES, SLICES
-from memefly import images, textfile
+from memefly import images, metadata_store, storage, textfile
 from memefly.cleaning import Cleaning
 from memefly.cleaning.config import DEFAULT, KINDS
 from memefly.decoding_config import DecodingConfig
@@ -207,6 +207,35 @@ class WorkersConfig(_Section):
     )
 
 
+class StorageConfig(_Section):
+    """What of ROOT lies elsewhere: folders as absolute paths, or in a store that TensorFlow speaks, such as
+    gs://bucket/folder; empty: in ROOT. No part of any cache key."""
+
+    artifacts: str = Field("", description="what components make")
+    features: str = Field("", description="what encoders make of pictures, which several ROOTs may share")
+    versions: str = Field("", description="where models are pushed to, and TensorFlow Serving finds them")
+    metadata: str = Field(
+        "", description="ML Metadata's database: mysql://USER@HOST:PORT/DATABASE or postgresql://…; empty: SQLite"
+    )
+
+    @field_validator("artifacts", "features", "versions")
+    @classmethod
+    def _is_absolute(cls, place: str) -> str:
+        if place and not storage.is_remote(place) and not Path(place).is_absolute():
+            raise ValueError("expected an absolute path, or a folder in a store such as gs://bucket/folder")
+        return place
+
+    @field_validator("metadata")
+    @classmethod
+    def _names_a_server(cls, url: str) -> str:
+        if url:
+            try:
+                metadata_store.parsed(url)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix("storage.metadata: ")) from None
+        return url
+
+
 class PipelineConfig(_Section):
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
@@ -222,6 +251,7 @@ class PipelineConfig(_Section):
     card: CardConfig = CardConfig()
     devices: DevicesConfig = DevicesConfig()
     workers: WorkersConfig = WorkersConfig()
+    storage: StorageConfig = StorageConfig()
     beam: tuple[str, ...] = Field(
         # By its name: later Beams' DirectRunner looks for Prism first, and would download it.
         ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--direct_running_mode=in_memory"),

@@ -31,7 +31,7 @@ from tfx.utils import path_utils
 from components.caption_example_gen import executor as example_gen
 from components.image_features import artifact
 from components.places import Places
-from memefly import images, textfile, tracking
+from memefly import images, storage, textfile, tracking
 from memefly.datasets import forgotten
 from memefly.datasets import records as lines
 from memefly.datasets.examples import read, strings
@@ -42,6 +42,7 @@ from memefly.operations import records
 from memefly.report import gallery, report
 from memefly.safety import Safety
 from memefly.spelling import Spelling
+from memefly.storage import Place
 from memefly.text import UNKNOWN_ID, Vocabulary
 from memefly.tracking import manifest, sync
 from memefly.tracking.manifest import Artifact, Entry, Link
@@ -58,13 +59,13 @@ _WITHHELD = "(withheld: it is blocked)"
 def tell(job: str, config: PipelineConfig, data: str, home: Path, summary: RunSummary, places: Places) -> None:
     """Of a part that has run. What goes wrong with it is told, and costs the run nothing."""
     try:
-        _Teller(config, Path(data), home, summary, places).tell(job)
+        _Teller(config, storage.at(data), home, summary, places).tell(job)
     except Exception as error:
         log.warning("the lineage of %s is not told to W&B: %s: %s", job, type(error).__name__, first_line(error))
 
 
 class _Teller:
-    def __init__(self, config: PipelineConfig, data: Path, home: Path, summary: RunSummary, places: Places):
+    def __init__(self, config: PipelineConfig, data: Place, home: Path, summary: RunSummary, places: Places):
         self._config, self._data, self._home, self._summary, self._places = config, data, home, summary, places
         self._nodes = records.read(home, summary.run_id)
         self._counted = json.loads((self._folder("CaptionExampleGen", "quarantine") / example_gen.SUMMARY).read_text())
@@ -99,7 +100,7 @@ class _Teller:
         words = self._vocabulary_file()
         vocabulary = Artifact(
             "vocabulary", "vocabulary", hashlib.sha256(words.read_bytes()).hexdigest(),
-            metadata=self._config.text.model_dump(mode="json"), files={words.name: self._under_root(words)},
+            metadata=self._config.text.model_dump(mode="json"), **self._held({words.name: words}),
         )  # fmt: skip
         return [self._refers("raw-data", self._counted["digests"]["raw"])], [dataset, features, vocabulary], []
 
@@ -108,14 +109,14 @@ class _Teller:
         said = read_manifest(folder)
         told = {"val": said["metrics"]["val"], "network": said["config"]["network"], "git": said["git"]}
         told |= {"training": said["config"]["training"], "encoder": said["encoder"]}
-        files = {}
+        held: dict[str, Any] = {}
         if self._config.tracking.models:
-            inside = sorted(path for path in folder.rglob("*") if path.is_file())
-            files = {path.relative_to(folder).as_posix(): self._under_root(path) for path in inside}
+            inside = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+            held = self._held({path.relative_to(folder).as_posix(): path for path in inside})
         uses = [self._refers("dataset", self._counted["digests"]["examples"])]
         uses += [self._refers("features", self._of_features())]
         uses += [Artifact("vocabulary", "vocabulary", said["vocabulary"]["sha256"])]
-        return uses, [Artifact("captioner", "model", said["digest"], metadata=told, files=files)], []
+        return uses, [Artifact("captioner", "model", said["digest"], metadata=told, **held)], []
 
     def _evaluate(self) -> tuple[list, list, list]:
         run, summary = self._home / "runs" / self._summary.run_id, self._summary
@@ -150,14 +151,26 @@ class _Teller:
         """Of its largest output, with the name that it has in ML Metadata: a ROOT may be moved."""
         return self._nodes[node].outputs[{"CaptionExampleGen": "examples", "ImageFeatures": "features"}[node]][0]
 
-    def _folder(self, node: str, key: str) -> Path:
-        return Path(self._places.absolute(self._nodes[node].outputs[key][0]))
+    def _folder(self, node: str, key: str) -> Place:
+        return storage.at(self._places.absolute(self._nodes[node].outputs[key][0]))
 
-    def _model_folder(self) -> Path:
-        return Path(path_utils.serving_model_dir(str(self._folder("Trainer", "model"))))
+    def _model_folder(self) -> Place:
+        return storage.at(path_utils.serving_model_dir(str(self._folder("Trainer", "model"))))
 
-    def _vocabulary_file(self) -> Path:
+    def _vocabulary_file(self) -> Place:
         return self._folder("Transform", "transform_graph") / "transform_fn" / "assets" / "captions"
+
+    def _held(self, files: dict[str, Place]) -> dict[str, Any]:
+        """For an Artifact, by their names in it: files under ROOT, which are sent; what is elsewhere by reference."""
+        inside, elsewhere = {}, {}
+        for name, path in files.items():
+            if isinstance(path, storage.Remote):
+                elsewhere[name] = str(path)
+            elif path.resolve().is_relative_to(self._home):
+                inside[name] = self._under_root(path)
+            else:
+                elsewhere[name] = path.resolve().as_uri()
+        return {"files": inside, "references": elsewhere}
 
     def _under_root(self, path: Path) -> str:
         return path.resolve().relative_to(self._home).as_posix()

@@ -24,7 +24,7 @@ from tfx.proto.orchestration import executable_spec_pb2
 
 from components.caption_example_gen import executor as example_gen
 from components.places import Places, operators
-from memefly import devices, encoders, provenance, textfile, tracking
+from memefly import devices, encoders, layout, provenance, storage, textfile, tracking
 from memefly.errors import (
     FeaturesError,
     MemeflyError,
@@ -66,8 +66,9 @@ def run(
     seconds}) after each node. Whatever happens, `ROOT/runs/<run_id>/summary.json` is written. Raises what a
     component of ours raised, or `PipelineError`.
     """
-    known_root.check(root)
     home = Path(root).resolve()
+    layout.settle(home, config.storage.model_dump())
+    known_root.check(root)
     started = datetime.datetime.now(datetime.timezone.utc)
     summary = RunSummary(
         run_id=_run_id(home, started),
@@ -83,7 +84,7 @@ def run(
     clock = time.monotonic()
     try:
         devices.configure(config.devices)
-        places = Places({"root": home, "data": Path(data).resolve()})
+        places = Places.of_root(home, data=storage.at(data).resolve())
         with places.open():
             ends = (part.from_nodes, part.to_nodes) if part else ((from_node,), (to_node,))
             from_nodes, to_nodes = (tuple(name for name in names if name) for names in ends)
@@ -108,7 +109,7 @@ def run(
 
 def _write_card(folder: Path, summary: RunSummary, config: PipelineConfig) -> None:
     """Of the version that was pushed; also where a run before was killed between the one and the other."""
-    if summary.pushed and not (Path(summary.pushed) / card.CARD).is_file():
+    if summary.pushed and not (storage.at(summary.pushed) / card.CARD).is_file():
         try:
             card.write(folder, summary.pushed, config.card)
         except (MemeflyError, OSError) as error:

@@ -25,7 +25,9 @@ from components.example_validator import executor as validator
 from components.places import Places, rewrite
 from components.serving_validator.executor import REASON
 from components.tracking.executor import GALLERY
+from memefly import storage
 from memefly.operations import records
+from memefly.storage import Place
 from pipeline.summary import RunSummary
 
 _STATES = {
@@ -59,13 +61,14 @@ def collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary
         return getattr(value, value.WhichOneof("value")) if value is not None else None
 
     if name == "CaptionExampleGen":
-        quarantine = Path(outputs["quarantine"][0].uri)
+        quarantine = storage.at(outputs["quarantine"][0].uri)
         summary.data |= json.loads((quarantine / example_gen.SUMMARY).read_text(encoding="utf-8"))
-        shutil.copy(quarantine / example_gen.QUARANTINE, home / "runs" / summary.run_id / example_gen.QUARANTINE)
+        run = home / "runs" / summary.run_id
+        storage.copy(quarantine / example_gen.QUARANTINE, run / example_gen.QUARANTINE)
     elif name == "StatisticsGen":
-        summary.data["statistics"] = _statistics(Path(outputs["statistics"][0].uri))
+        summary.data["statistics"] = _statistics(storage.at(outputs["statistics"][0].uri))
     elif name == "StrictExampleValidator":
-        path = Path(outputs["anomalies"][0].uri) / validator.DRIFT
+        path = storage.at(outputs["anomalies"][0].uri) / validator.DRIFT
         if path.is_file():
             summary.data["drift"] = json.loads(path.read_text(encoding="utf-8"))
     elif name == "ImageFeatures":
@@ -74,11 +77,12 @@ def collect(name: str, state: str, outputs: dict[str, list], summary: RunSummary
             computed, reused = 0, computed + reused
         summary.features = {"computed": computed, "reused": reused}
     elif name == "Trainer":
-        trained = Path(outputs["model_run"][0].uri)
-        shutil.copy(trained / HISTORY, home / "runs" / summary.run_id)
+        trained = storage.at(outputs["model_run"][0].uri)
+        storage.copy(trained / HISTORY, home / "runs" / summary.run_id / HISTORY)
         _forget(home / "checkpoints", trained / CHECKPOINTS)
     elif name == "Tracking":
-        shutil.copy(Path(outputs["gallery"][0].uri) / GALLERY, home / "runs" / summary.run_id)
+        shown = storage.at(outputs["gallery"][0].uri) / GALLERY
+        storage.copy(shown, home / "runs" / summary.run_id / GALLERY)
     elif name == "Evaluator":
         folder = outputs["evaluation"][0].uri
         summary.metrics = evaluations.read_metrics(folder)
@@ -105,11 +109,11 @@ def collect_data(run_id: str, summary: RunSummary, home: Path, places: Places) -
     for name in ("CaptionExampleGen", "StatisticsGen", "StrictExampleValidator"):
         outputs = nodes[name].outputs if name in nodes else {}
         there = {key: [SimpleNamespace(uri=places.absolute(uri)) for uri in uris] for key, uris in outputs.items()}
-        if there and all(Path(one.uri).exists() for ones in there.values() for one in ones):
+        if there and all(storage.at(one.uri).exists() for ones in there.values() for one in ones):
             collect(name, "cached", there, summary, home)
 
 
-def _forget(checkpoints: Path, named: Path) -> None:
+def _forget(checkpoints: Path, named: Place) -> None:
     """Removes the checkpoints of a training whose model is an artifact now. Another that was stopped keeps its own."""
     if named.is_file():
         shutil.rmtree(checkpoints / named.read_text(encoding="utf-8"), ignore_errors=True)
@@ -117,7 +121,7 @@ def _forget(checkpoints: Path, named: Path) -> None:
         checkpoints.rmdir()  # where it is empty
 
 
-def _statistics(folder: Path) -> dict[str, dict]:
+def _statistics(folder: Place) -> dict[str, dict]:
     """By split, what TFDV counted: captions a picture, different captions, the commonest of them, and groups."""
     found = {}
     for path in sorted(folder.glob("Split-*/FeatureStats.pb")):

@@ -21,7 +21,6 @@ from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
@@ -37,12 +36,12 @@ from components.model_resolver.strategy import LatestBlessedOther
 from components.serving_validator.component import ServingValidator
 from components.tracking.component import Tracking
 from components.version_pusher.component import VersionPusher
-from memefly import encoders, storage
+from memefly import encoders, layout, metadata_store, storage
 from memefly.datasets import forgotten, records
 from memefly.errors import ConfigError
 from memefly.exported.manifest import MODEL_NAME, STATISTICS, newest_whole, read_manifest
-from memefly.metadata_store import METADATA
 from memefly.provenance import code_digest
+from memefly.storage import Place
 from pipeline.config import PipelineConfig
 from pipeline.gate import eval_config
 from pipeline.names import STORE
@@ -70,7 +69,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         fingerprint=records.fingerprint(data),
         forgotten=forgotten.digest(root),
         schema=_by_content(config.data.schema_file, Path(root)),
-        baseline=lambda key: _statistics_of_last(Path(root), key),
+        baseline=lambda key: _statistics_of_last(layout.of(root).versions, key),
     )
 
     def live(candidate: Channel) -> Resolver:
@@ -78,8 +77,7 @@ def create_pipeline(config: PipelineConfig, data: str, root: str) -> tfx_pipelin
         resolved = {"model": Channel(type=Model), "model_blessing": Channel(type=ModelBlessing)}
         return Resolver(strategy_class=LatestBlessedOther, candidate=candidate, **resolved)
 
-    connection = metadata.sqlite_metadata_connection_config(str(Path(root) / METADATA))
-    return wire(config, known, live, metadata_connection_config=connection)
+    return wire(config, known, live, metadata_connection_config=metadata_store.connection(root))
 
 
 @dataclass(frozen=True)
@@ -232,10 +230,9 @@ def _key(example_gen: CaptionExampleGen) -> str:
     return hashlib.sha256(json.dumps(example_gen.exec_properties, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _statistics_of_last(root: Path, key: str) -> str:
+def _statistics_of_last(folder: Place, key: str) -> str:
     """Those of what the newest pushed model that is whole was trained on; "" where there is none, or where that is the
     same data: nothing can have drifted, and what has not changed need not be asked again."""
-    folder = root / "serving" / MODEL_NAME
     newest = newest_whole(folder)
     if newest is None or not (newest / STATISTICS).is_file() or read_manifest(newest).get("data") == key:
         return ""

@@ -2,7 +2,7 @@
 
     >>> check("root")                              # UsageError where nothing could be written there
     >>> with Metadata(connection) as handle:
-    ...     look_over(handle, Places({"root": "root"}))
+    ...     look_over(handle, Places.of_root("root"))
 
 ML Metadata says what was made, the file system what is left of it. Where they differ the file system is right: an
 artifact whose files are gone is marked as deleted, so that its component is not taken for cached, and it is nobody's
@@ -24,7 +24,7 @@ from tfx.utils import path_utils
 
 from components.image_features import artifact as image_features
 from components.places import Places, rewrite
-from memefly import inventory
+from memefly import inventory, layout, metadata_store, storage
 from memefly.datasets.examples import read, strings
 from memefly.errors import UsageError
 from memefly.exported import manifest
@@ -41,7 +41,17 @@ _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.
 def check(root: str | Path) -> None:
     """Raises `UsageError` where a run cannot write, or ML Metadata be read, before anything is computed."""
     root_folder.check(root)
-    _check_metadata(Path(root))
+    there = layout.of(root)
+    for name in layout.INSIDE:
+        place = getattr(there, name)
+        if isinstance(place, storage.Remote):
+            storage.probe(place)
+        elif there.root not in place.parents:
+            root_folder.check_elsewhere(place, f"storage.{name}")
+    if there.metadata:
+        metadata_store.check_server(root)
+    else:
+        _check_metadata(Path(root))
 
 
 def _check_metadata(root: Path) -> None:
@@ -68,9 +78,14 @@ def _check_metadata(root: Path) -> None:
 
 def _start_afresh(root: Path) -> None:
     """Without ML Metadata nobody knows what the artifacts are, and new ones would be written among them."""
-    artifacts = root / ARTIFACTS
+    artifacts = layout.of(root).artifacts
     if not artifacts.is_dir() or not any(artifacts.iterdir()):
         return
+    if isinstance(artifacts, storage.Remote):
+        raise UsageError(
+            f"{artifacts} has artifacts already, and no ML Metadata in {root} knows of them; take another "
+            "storage.artifacts, or put the ML Metadata back"
+        )
     aside, number = artifacts.with_name(f"{ARTIFACTS}.unknown"), 1
     while aside.exists():
         number += 1
@@ -114,10 +129,10 @@ def drop_without_features(handle: metadata.Metadata, places: Places, *, every: b
     of_features = [
         artifact
         for artifact in handle.store.get_artifacts_by_type(Examples.TYPE_NAME)
-        if Path(places.absolute(artifact.uri), image_features.FILE).is_file()
+        if (storage.at(places.absolute(artifact.uri)) / image_features.FILE).is_file()
     ]
     for artifact in sorted(of_features, key=lambda one: -one.id)[: None if every else 1]:
-        folder = Path(places.absolute(artifact.uri))
+        folder = storage.at(places.absolute(artifact.uri))
         store = image_features.read(str(folder)).store(places.absolute(STORE))
         known = (strings(f["image_id"])[0] for split in sorted(folder.glob("Split-*")) for f in read(split))
         lost = sum(not store.has(image_id) for image_id in known)
@@ -153,7 +168,7 @@ def _lost(artifact, places: Places, contents: bool) -> str:
         if wrong := manifest.damage(version):
             return (
                 f"the version that it pushed, {version}, has {wrong}"
-                if Path(version).exists()
+                if storage.at(version).exists()
                 else f"{version} is gone"
             )
     return ""

@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -26,7 +25,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.caption_example_gen.tally import Shown, Tally
-from memefly import images, text, textfile
+from memefly import images, storage, text, textfile
 from memefly.cleaning import Cleaning
 from memefly.cleaning.captions import near_duplicates
 from memefly.cleaning.config import Duplicates, NearDuplicates, Pictures
@@ -35,6 +34,7 @@ from memefly.datasets import forgotten, records
 from memefly.datasets.records import quarantined
 from memefly.datasets.splits import HELD_OUT, SPLITS, TEST, Splitting, split_of
 from memefly.errors import DataError, PictureError, QuarantineError
+from memefly.storage import Place
 
 QUARANTINE = "quarantine.jsonl"
 SUMMARY, _TOLD = "summary.json", "told.jsonl"
@@ -94,7 +94,7 @@ class Identify(beam.DoFn):
             record = dataclasses.replace(record, split=self._splitting.named(record))
             if record.split in (TEST, HELD_OUT):
                 return record, None
-            content = images.read_file(Path(self._data) / record.image, self._max_pixels, name=record.image)
+            content = images.read_file(storage.at(self._data) / record.image, self._max_pixels, name=record.image)
         except (records.RecordError, PictureError) as error:
             return quarantined(source, line.number, error.reason, str(error))
         try:
@@ -234,7 +234,7 @@ class MakeExamples(beam.DoFn):
 
     def _read(self, image_id: str, image: str, plain: bool) -> bytes:
         """A picture again, which has been checked: raises `PictureError` where it is another one by now."""
-        content = images.read_file(Path(self._data) / image, self._max_pixels)
+        content = images.read_file(storage.at(self._data) / image, self._max_pixels)
         if hashlib.sha256(content).hexdigest() != image_id:
             raise PictureError("missing_picture", "it was changed while it was read")
         return content if plain else images.canonical(content, self._max_pixels).data
@@ -298,7 +298,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         records.captions_file(data)  # a clear error, before Beam wraps it
         left_out = forgotten.read(exec_properties["root"])
 
-        folder = Path(quarantine.uri)
+        folder = storage.at(quarantine.uri)
         folder.mkdir(parents=True, exist_ok=True)
         with self._make_beam_pipeline() as pipeline:
             lines = (
@@ -333,8 +333,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     | f"Only[{split}]" >> beam.Filter(lambda element, wanted=split: element[0] == wanted)
                     | f"Serialized[{split}]" >> beam.Values()
                     # Not compressed: pictures are by themselves, and trying to takes longer than all the rest.
-                    | f"Write[{split}]"
-                    >> beam.io.WriteToTFRecord(str(Path(examples.uri) / f"Split-{split}" / "data_tfrecord"))
+                    | f"Write[{split}]" >> beam.io.WriteToTFRecord(f"{examples.uri}/Split-{split}/data_tfrecord")
                 )
             # All that is told beside the Examples in one file: each write is half a dozen stages of its own.
             told = {
@@ -358,7 +357,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
-    def _finish(self, folder: Path, cleaning: Cleaning, held_out: Sequence[str], allowed: float) -> None:
+    def _finish(self, folder: Place, cleaning: Cleaning, held_out: Sequence[str], allowed: float) -> None:
         """Counts into `summary.json`; the quarantine in line order."""
         told: dict[str, list] = {name: [] for name in ("bad", "tally", "lines", "left", "split")}
         for name, one in _json_lines(folder / _TOLD):
@@ -435,7 +434,7 @@ class _Add(beam.CombineFn):
         return list(accumulator)
 
 
-def _json_lines(path: Path) -> Iterator[dict]:
+def _json_lines(path: Place) -> Iterator[dict]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 
 from components.caption_metrics.captions import FORESEEN, strings
+from memefly import storage
 from memefly.errors import ModelError
 from memefly.exported.likelihood import Foresight
 from memefly.exported.saved_model import ExportedModel
@@ -29,7 +29,7 @@ class Foresee(beam.DoFn):
         self._models: dict[str, Foresight] = {}
         for name, path in self._paths.items():
             try:
-                self._models[name] = Foresight(ExportedModel(Path(path)))
+                self._models[name] = Foresight(ExportedModel(storage.at(path)))
             except ModelError as error:
                 log.warning("how well the model %s foresees captions cannot be told: %s", name, error)
 

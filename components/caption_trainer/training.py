@@ -15,7 +15,7 @@ import tensorflow as tf
 import memefly
 from components.caption_trainer.transformed import Transformed, read_transformed
 from components.image_features import artifact
-from memefly import devices, encoders, provenance, tracking
+from memefly import devices, encoders, layout, provenance, storage, tracking
 from memefly.decoding_config import DecodingConfig
 from memefly.devices import DevicesConfig
 from memefly.encoders import EncoderConfig
@@ -65,7 +65,7 @@ def train_and_export(fn_args) -> None:
         run.summarize({f"best/{k}": v for k, v in result.metrics.items()})
     encoder = result.encoder or encoder
 
-    model_run = Path(fn_args.model_run_dir)
+    model_run = storage.at(fn_args.model_run_dir)
     model_run.mkdir(parents=True, exist_ok=True)
     (model_run / HISTORY).write_text(json.dumps(result.history, indent=2) + "\n", encoding="utf-8")
     (model_run / CHECKPOINTS).write_text(_key(config, fn_args.transform_output), encoding="utf-8")
@@ -166,11 +166,12 @@ def _files(patterns: list[str]) -> list[str]:
 
 
 def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(storage.at(path).read_bytes()).hexdigest()
 
 
 def _key(config: dict, transform_output: str) -> str:
     """Names the checkpoints of this very training: another recipe or other data never resumes from them."""
     relevant = {k: config[k] for k in ("encoder", "encoder_digest", "network", "training", "text", "code")}
-    relevant["transform"] = os.path.relpath(transform_output, config["root"])  # a root may be moved meanwhile
+    artifacts = str(layout.of(config["root"]).artifacts)  # which may be moved meanwhile
+    relevant["transform"] = os.path.join("artifacts", os.path.relpath(transform_output, artifacts))
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

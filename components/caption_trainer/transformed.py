@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow_transform as tft
 
@@ -17,6 +16,7 @@ from components.image_features import artifact
 from memefly.encoders.standardize import Standardizer
 from memefly.errors import ConfigError
 from memefly.spelling import Spelling
+from memefly.storage import Place
 from memefly.text import RESERVED_TOKENS, Vocabulary
 from memefly.training import Examples
 
@@ -34,7 +34,7 @@ def read_transformed(
     train_files: Sequence[str],
     val_files: Sequence[str],
     features: artifact.Told,
-    store: str | Path,
+    store: str | Place,
     max_length: int,
     spelling: Spelling,
     pictures: Mapping[str, Sequence[str]] | None = None,

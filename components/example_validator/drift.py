@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from memefly.storage import Place
 
 FEATURES = {
     "caption_words": schema_pb2.INT,
@@ -83,7 +84,7 @@ def kept(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> statistics_
     return few
 
 
-def load(path: str | Path) -> statistics_pb2.DatasetFeatureStatisticsList:
+def load(path: str | Place) -> statistics_pb2.DatasetFeatureStatisticsList:
     return tfdv.load_stats_binary(str(path))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator import executor
@@ -12,7 +11,7 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact_utils
 
 from components.example_validator import drift
-from memefly import textfile
+from memefly import storage, textfile
 from memefly.errors import AnomalyError
 from memefly.exported.manifest import STATISTICS, newest_whole
 
@@ -33,7 +32,7 @@ class Executor(executor.Executor):
             )
         statistics = artifact_utils.get_single_instance(input_dict["statistics"])
         compared = self._compare(statistics, exec_properties)
-        target = Path(artifact_utils.get_single_instance(output_dict["anomalies"]).uri)
+        target = storage.at(artifact_utils.get_single_instance(output_dict["anomalies"]).uri)
         rows = textfile.to_json([one.as_dict() for one in compared], indent=1)
         (target / DRIFT).write_text(rows + "\n", encoding="utf-8")
         anomalies = [str(one) for one in compared if one.is_anomaly]
@@ -50,7 +49,7 @@ class Executor(executor.Executor):
 
         train = of("train")
         compared = drift.compare(train, of("eval"), json.loads(exec_properties["skew"]), "eval")
-        baseline = Path(exec_properties["baseline"])
+        baseline = storage.at(exec_properties["baseline"])
         if exec_properties["baseline"] and baseline.is_dir():  # versions, of which the newest is asked
             baseline = (newest_whole(baseline) or baseline) / STATISTICS
         if exec_properties["baseline"] and baseline.is_file():

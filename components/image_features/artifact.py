@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from memefly.encoders.feature_store import FeatureStore
 from memefly.encoders.standardize import Standardizer
+from memefly.storage import Place
 
 FILE = "features.json"
 
@@ -32,7 +32,7 @@ class Told:
     def standardizer(self) -> Standardizer:
         return Standardizer(np.array(self.mean, np.float32), np.array(self.std, np.float32))
 
-    def store(self, folder: str | Path) -> FeatureStore:
+    def store(self, folder: str | Place) -> FeatureStore:
         return FeatureStore(folder, self.encoder)
 
 

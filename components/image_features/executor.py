@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -26,11 +25,12 @@ from tfx.types import artifact_utils
 
 from components.image_features import artifact
 from components.image_features.chunks import ReadExamples
-from memefly import encoders
+from memefly import encoders, storage
 from memefly.datasets.examples import read
 from memefly.encoders.feature_store import FLIPPED, FeatureStore
 from memefly.encoders.moments import Moments
 from memefly.errors import DataError, PipelineError
+from memefly.storage import Place
 
 log = logging.getLogger("memefly.features")
 
@@ -184,9 +184,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 f"split {' and '.join(empty)}: it has no pictures (see data.splits, and the data set's own "
                 "splits); nothing was encoded"
             )
-        elsewhere = self._in_several(source, splits, config, Path(target.uri))
+        folder = storage.at(target.uri)
+        elsewhere = self._in_several(source, splits, config, folder)
         computed, reused = self._fill(source, splits, config, store, elsewhere)
-        said = Path(target.uri) / "moments"
+        said = folder / "moments"
         with self._make_beam_pipeline() as pipeline:
             for split in splits:
                 referred = (
@@ -198,8 +199,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
                 (
                     referred.examples
-                    | f"Write[{split}]"
-                    >> beam.io.WriteToTFRecord(str(Path(target.uri) / f"Split-{split}" / "data_tfrecord"))
+                    | f"Write[{split}]" >> beam.io.WriteToTFRecord(str(folder / f"Split-{split}" / "data_tfrecord"))
                 )
                 if split == "train":
                     (
@@ -219,7 +219,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         target.set_int_custom_property("computed", computed)
         target.set_int_custom_property("reused", reused)
 
-    def _in_several(self, source, splits, config: encoders.EncoderConfig, folder: Path) -> dict[str, str]:
+    def _in_several(self, source, splits, config: encoders.EncoderConfig, folder: Place) -> dict[str, str]:
         """By the key of a picture that is in several splits, as a meme's template is, the one that computes it."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "in-several"

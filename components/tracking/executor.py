@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import io
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +18,7 @@ from components.caption_metrics import evaluation as evaluations
 from components.caption_metrics import training
 from components.caption_metrics.names import BASELINE
 from components.image_features import artifact
-from memefly import text, textfile, tracking
+from memefly import storage, text, textfile, tracking
 from memefly.datasets.examples import read, strings
 from memefly.encoders.feature_store import FeatureStore
 from memefly.errors import FeaturesError
@@ -51,7 +50,7 @@ class Executor(base_executor.BaseExecutor):
         words = [text.tokenize(one["caption"]) for one in said]
         constant, constant_bleu4 = best_constant_caption(references, words)
 
-        out = Path(artifact_utils.get_single_uri(output_dict["gallery"]))
+        out = storage.at(artifact_utils.get_single_uri(output_dict["gallery"]))
         out.mkdir(parents=True, exist_ok=True)
         content = {"constant_caption": constant, "constant_bleu4": constant_bleu4, "pictures": built}
         (out / GALLERY).write_text(textfile.to_json(content), encoding="utf-8")

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import tensorflow as tf
 
+from memefly.storage import Place
 
-def read(folder: str | Path) -> Iterator[Mapping[str, tf.train.Feature]]:
+
+def read(folder: str | Place) -> Iterator[Mapping[str, tf.train.Feature]]:
     """The features of each Example of a split, in the order of its files."""
-    files = sorted(tf.io.gfile.glob(str(Path(folder) / "*")))
+    files = sorted(tf.io.gfile.glob(f"{folder}/*"))
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
     for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
         yield tf.train.Example.FromString(record).features.feature

@@ -14,24 +14,28 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fastjsonschema
 
-from memefly import text, textfile
+from memefly import storage, text, textfile
 from memefly.errors import DataError
 from memefly.schemas import SCHEMAS
+from memefly.storage import Place
 
 CAPTIONS_FILE = "captions.jsonl"
 QUARANTINE = "quarantine.jsonl"  # beside it, where an importer left something out
 SCHEMA = SCHEMAS / "dataset.schema.json"
 _LINE_ENDS = re.compile("[\n\r]+")
+_LOOKS_AT_ONCE = 32
 REASONS = ("broken_json", "not_a_record", "no_captions", "bad_path", "split_conflict")
 
 
@@ -59,9 +63,9 @@ class Record:
     dropped: tuple[str, ...] = field(default=())  # captions without a word in them
 
 
-def captions_file(folder: str | Path) -> Path:
+def captions_file(folder: str | Place) -> Place:
     """Where the captions of a data set are. Raises `DataError` if it is none."""
-    folder = Path(folder)
+    folder = storage.at(folder)
     path = folder / CAPTIONS_FILE
     if not path.is_file():
         what = "is not a folder" if not folder.is_dir() else f"has no {CAPTIONS_FILE}"
@@ -72,7 +76,7 @@ def captions_file(folder: str | Path) -> Path:
     return path
 
 
-def read_lines(folder: str | Path) -> Iterator[Line]:
+def read_lines(folder: str | Place) -> Iterator[Line]:
     """The lines of a data set that are not blank, numbered from 1. Bytes that are no UTF-8 stay visible as U+FFFD."""
     path = captions_file(folder)
     try:
@@ -139,22 +143,33 @@ def _can_be_a_file(name: str) -> bool:
         return False
 
 
-def fingerprint(folder: str | Path) -> str:
+def fingerprint(folder: str | Place) -> str:
     """Changes when the captions or any picture they name changes: content of the one, size and time of the others."""
-    digest = hashlib.sha256()
+    folder, digest = storage.at(folder), hashlib.sha256()
     with captions_file(folder).open("rb") as lines:
         for block in iter(lambda: lines.read(1 << 20), b""):
             digest.update(block)
-    for line in read_lines(folder):
+
+    def looked_at(line: Line) -> str:
         try:
             image = parse(line).image
         except RecordError:
-            continue
+            return ""
         try:
-            stat = os.stat(Path(folder) / image)
-            digest.update(f"{image}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+            stat = (folder / image).stat()
+            return f"{image}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         except (OSError, ValueError):
-            digest.update(f"{image}\0missing\n".encode("utf-8", "replace"))
+            return f"{image}\0missing\n"
+
+    if storage.is_remote(folder):  # where each look takes a while, and many at once no longer
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE) as looking:
+            every = read_lines(folder)
+            while some := list(itertools.islice(every, _LOOKS_AT_ONCE * 32)):
+                for told in looking.map(looked_at, some):
+                    digest.update(told.encode("utf-8", "replace"))
+    else:
+        for line in read_lines(folder):
+            digest.update(looked_at(line).encode("utf-8", "replace"))
     return digest.hexdigest()
 
 

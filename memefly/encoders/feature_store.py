@@ -1,12 +1,12 @@
-"""Content-addressed store of features: (encoder digest, picture digest) to an array, on a file system.
+"""Content-addressed store of features: (encoder digest, picture digest) to an array, wherever it lies.
 
     >>> store = FeatureStore(root, encoder.digest)
     >>> store.put(image_id, features)            # float16 (h, w, D)
     >>> store.get(image_id)                      # None where it is not there, or damaged
 
 A picture goes through an encoder once, ever: runs, pipelines and machines that share the folder share the work. An
-entry is written to a file of its own beside its place and renamed, so it is there whole or not at all; its checksum
-is verified at every read, and what does not match counts as absent and is computed again.
+entry is there whole or not at all (a file is written beside its place and renamed, an object appears when all of it has
+arrived); its checksum is verified at every read, and what does not match counts as absent and is computed again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
+
+from memefly import storage
+from memefly.storage import Place
 
 FLIPPED = "-flipped"  # behind the key of a picture that was mirrored
 _MAGIC = b"MFF1"
@@ -28,10 +30,10 @@ _HEADER = struct.Struct("<4s3I16s")  # magic, (h, w, D), BLAKE2b-128 of the shap
 class FeatureStore:
     """Entries live at ROOT/<encoder digest, 16 hex>/<2 hex>/<image_id>.f16."""
 
-    def __init__(self, root: str | Path, encoder_digest: str):
-        self.folder = Path(root) / encoder_digest[:16]
+    def __init__(self, root: str | Place, encoder_digest: str):
+        self.folder = storage.at(root) / encoder_digest[:16]
 
-    def path(self, image_id: str) -> Path:
+    def path(self, image_id: str) -> Place:
         return self.folder / image_id[:2] / f"{image_id}.f16"
 
     def put(self, image_id: str, features: np.ndarray) -> None:
@@ -39,12 +41,16 @@ class FeatureStore:
         if features.dtype != np.float16 or features.ndim != 3:
             raise ValueError(f"expected float16 (h, w, D), got {features.dtype} {features.shape}")
         payload = np.ascontiguousarray(features).astype("<f2", copy=False).tobytes()
+        header = _HEADER.pack(_MAGIC, *features.shape, _checksum(features.shape, payload))
         path = self.path(image_id)
+        if isinstance(path, storage.Remote):
+            path.write_bytes(header + payload)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_HEADER.pack(_MAGIC, *features.shape, _checksum(features.shape, payload)))
+                file.write(header)
                 file.write(payload)
             os.chmod(partial, 0o644)  # mkstemp makes it private; a store is shared
             os.replace(partial, path)

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from memefly import images, text
+from memefly import images, storage, text
 from memefly.decoding import KNOBS, Decoded, decode
 from memefly.decoding_config import PREFIX, DecodingConfig
 from memefly.encoders.inference_graph import InferenceGraph
 from memefly.encoders.standardize import Standardizer
-from memefly.exported.manifest import SIGNATURES, model_digest, write_manifest
+from memefly.exported.manifest import LAST, SIGNATURES, model_digest, write_manifest
 from memefly.exported.warmup import warmup_pictures, write_warmup
 from memefly.networks import Network
 from memefly.rules import break_of, dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
 from memefly.spelling import PLAIN, Spelling
+from memefly.storage import Place
 
 NO_SCORE = -1e9  # of a place that holds no caption
 NOT_A_PICTURE = f"not decoded: expected a JPEG, PNG, BMP or GIF, whole, of at most {images.MAX_PIXELS:,} pixels"
@@ -206,9 +207,9 @@ class Captioner(tf.Module):
         }
 
 
-def export(captioner: Captioner, folder: str | Path, manifest: dict) -> None:
+def export(captioner: Captioner, folder: str | Place, manifest: dict) -> None:
     """Writes the SavedModel with its manifest and warm-up requests; `manifest` gains the digest of the weights."""
-    folder = Path(folder)
-    tf.saved_model.save(captioner, str(folder), signatures=captioner.signatures())
-    write_warmup(folder, warmup_pictures())
-    write_manifest(folder, {**manifest, "signatures": list(SIGNATURES), "digest": model_digest(folder)})
+    with storage.written(folder, last=LAST) as made:
+        tf.saved_model.save(captioner, str(made), signatures=captioner.signatures())
+        write_warmup(made, warmup_pictures())
+        write_manifest(made, {**manifest, "signatures": list(SIGNATURES), "digest": model_digest(made)})

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -17,9 +16,10 @@ from memefly.exported.saved_model import ExportedModel
 from memefly.likelihood import Likelihood
 from memefly.metrics.information import Bits, Foreseen
 from memefly.spelling import Spelling
+from memefly.storage import Place
 
 
-def likelihood_of(folder: str | Path) -> Likelihood:
+def likelihood_of(folder: str | Place) -> Likelihood:
     """Of the newest version in a folder, or of the version that it is; of a picture are taken its features float16
     (h, w, D). Raises `ModelError`."""
     folder = newest_version(folder)

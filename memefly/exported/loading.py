@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.exported.saved_model import ExportedModel
+from memefly.storage import Place
 
 if TYPE_CHECKING:
     from memefly.exported.lite import LiteModel
 
 
-def load(folder: str | Path) -> ExportedModel | LiteModel:
+def load(folder: str | Place) -> ExportedModel | LiteModel:
     """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
     version = newest_version(folder)
     if read_manifest(version).get("precision") == "int8":

@@ -11,20 +11,23 @@ import logging
 import re
 from pathlib import Path
 
+from memefly import storage
 from memefly.errors import ModelError
 from memefly.provenance import file_digest
+from memefly.storage import Place
 
 log = logging.getLogger("memefly.model")
 
 MANIFEST = "memefly.json"
 MODEL_NAME = "captioner"
 STATISTICS = "assets.extra/statistics.pb"  # of what it was trained on, as TFDV writes them; without the captions
+LAST = ("saved_model.pb", MANIFEST)  # of its files, where they appear one by one
 SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
 
 
-def read_manifest(folder: str | Path) -> dict:
+def read_manifest(folder: str | Place) -> dict:
     """What `memefly.json` says. Raises `ModelError` where the folder holds no exported model."""
-    path = Path(folder) / MANIFEST
+    path = storage.at(folder) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -54,10 +57,10 @@ def write_manifest(folder: Path, manifest: dict) -> None:
     (folder / MANIFEST).write_text(content, encoding="utf-8")
 
 
-def damage(folder: str | Path, contents: bool = False) -> str:
+def damage(folder: str | Place, contents: bool = False) -> str:
     """What is wrong with the files of an exported model, in a few words; empty where nothing is. With `contents` every
     byte of them is read, else their sizes are looked at."""
-    folder = Path(folder)
+    folder = storage.at(folder)
     try:
         manifest = read_manifest(folder)
     except (ModelError, OSError) as error:
@@ -67,12 +70,13 @@ def damage(folder: str | Path, contents: bool = False) -> str:
         graph = any((folder / name).is_file() for name in ("saved_model.pb", "encoder.tflite"))
         return "" if graph else "no SavedModel in it: saved_model.pb is gone"
     for name, wanted in files.items():
-        path = folder / name
-        if not path.is_file():
+        try:
+            size = (folder / name).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
             return f"{name} is gone"
-        if path.stat().st_size != wanted["bytes"]:
-            return f"{name} has {path.stat().st_size:,} bytes, and had {wanted['bytes']:,}"
-        if contents and file_digest(path) != wanted["sha256"]:
+        if size != wanted["bytes"]:
+            return f"{name} has {size:,} bytes, and had {wanted['bytes']:,}"
+        if contents and file_digest(folder / name) != wanted["sha256"]:
             return f"{name} is not what was written"
     return ""
 
@@ -83,14 +87,14 @@ def manifest_of_smaller(manifest: dict, precision: str) -> dict:
     return kept | {"precision": precision, "of": manifest["digest"], "metrics": {}}
 
 
-def versions(folder: str | Path) -> list[Path]:
+def versions(folder: str | Place) -> list[Place]:
     """The version folders in a folder of versions, newest first, whole or not."""
-    folder = Path(folder)
+    folder = storage.at(folder)
     found = [p for p in folder.iterdir() if _is_version(p)] if folder.is_dir() else []
     return sorted(found, key=lambda p: int(p.name), reverse=True)
 
 
-def newest_whole(folder: str | Path, contents: bool = False) -> Path | None:
+def newest_whole(folder: str | Place, contents: bool = False) -> Place | None:
     """The newest of the versions in a folder whose files are as they were written (`contents` as `damage` has it); None
     where there is none."""
     for version in versions(folder):
@@ -101,10 +105,10 @@ def newest_whole(folder: str | Path, contents: bool = False) -> Path | None:
     return None
 
 
-def newest_version(folder: str | Path) -> Path:
+def newest_version(folder: str | Place) -> Place:
     """`folder` itself where it is a model, else the whole one of its versions with the highest number; what is newer
     and not whole is told of and passed over. Raises `ModelError`."""
-    folder = Path(folder)
+    folder = storage.at(folder)
     if (folder / MANIFEST).is_file():
         return folder
     passed_over: list[str] = []
@@ -124,11 +128,11 @@ def newest_version(folder: str | Path) -> Path:
     raise AssertionError("unreachable")
 
 
-def _is_version(path: Path) -> bool:
+def _is_version(path: Place) -> bool:
     return path.is_dir() and re.fullmatch(r"[0-9]{1,18}", path.name) is not None
 
 
-def model_digest(folder: Path) -> str:
+def model_digest(folder: Place) -> str:
     """SHA-256 over the weights of a SavedModel, the numbers in its graph, and its vocabulary; names and times do not
     enter."""
     import numpy as np
@@ -147,7 +151,7 @@ def model_digest(folder: Path) -> str:
     return content.hexdigest()
 
 
-def _constants(folder: Path) -> list[bytes]:
+def _constants(folder: Place) -> list[bytes]:
     """The arrays of floats in the functions of a SavedModel, among them the encoder's biases."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -158,7 +162,7 @@ def _constants(folder: Path) -> list[bytes]:
     return [t.tensor_content for t in tensors if tf.as_dtype(t.dtype).is_floating and t.tensor_content]
 
 
-def files_digest(folder: Path) -> str:
+def files_digest(folder: Place) -> str:
     """SHA-256 over the files of a folder and their names, but for the manifest."""
     content = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):

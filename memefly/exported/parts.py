@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +18,7 @@ from memefly.networks import Network, NetworkConfig
 from memefly.safety import Safety, SafetyConfig
 from memefly.safety.constraint import Blocked, constrain
 from memefly.safety.piecewise import constrain_pieces
+from memefly.storage import Place
 
 _RESERVED = len(text.RESERVED_TOKENS)
 
@@ -33,7 +33,7 @@ class Parts:
     blocked: Blocked | None  # what it may not say
 
 
-def load_parts(folder: str | Path) -> Parts:
+def load_parts(folder: str | Place) -> Parts:
     """The network, standardizer and vocabulary of an exported model, with its weights. Raises `ModelError`."""
     folder = newest_version(folder)
     manifest = read_manifest(folder)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -18,12 +17,13 @@ from memefly.errors import ModelError, in_our_words
 from memefly.exported.captions import Caption, Looked, looked, reader
 from memefly.exported.manifest import MANIFEST, SIGNATURES, read_manifest
 from memefly.exported.warmup import read_warmup
+from memefly.storage import Place
 
 
 class ExportedModel:
     """A loaded SavedModel; what a client of TensorFlow Serving would see, in this process."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Place):
         self.folder, self.manifest = folder, read_manifest(folder)
         if not isinstance(self.manifest.get("config", {}).get("decoding"), dict):
             raise ModelError(f"{folder / MANIFEST} is damaged: config.decoding is not in it")

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from memefly.exported.manifest import MODEL_NAME
+from memefly.storage import Place
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 # Of what serves a model: deploy/tf-serving/batching_parameters.txt and `memefly serve`. Eight brought nothing under
@@ -47,7 +48,7 @@ def write_warmup(folder: Path, pictures: Sequence[bytes]) -> None:
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
 
 
-def read_warmup(folder: Path) -> list[list[bytes]]:
+def read_warmup(folder: Place) -> list[list[bytes]]:
     """The pictures of each warm-up request; none where there are none."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from memefly import layout
 from memefly.encoders.feature_store import FeatureStore
 from memefly.errors import UsageError
 
-FOLDER = "features"  # of a root
 _READERS = 4  # threads; they wait for files, and checksums leave Python to others
 _AT_ONCE = 1024
 
@@ -39,7 +39,7 @@ def read(root: str | Path, check: bool = False, delete: bool = False) -> list[St
     """Of every encoder that pictures went through. With `check` each entry is read, and its checksum verified; with
     `delete`, too, what fails it is removed, so that ImageFeatures encodes it again. Raises `UsageError` where there is
     no store."""
-    folder = Path(root) / FOLDER
+    folder = layout.of(root).features
     if not folder.is_dir():
         raise UsageError(f"{root}: has no features yet; expected a root where the pipeline ran as far as ImageFeatures")
     return [_of(FeatureStore(folder, path.name), check, delete) for path in sorted(folder.iterdir()) if path.is_dir()]

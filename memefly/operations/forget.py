@@ -13,28 +13,27 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memefly import inventory, storage, textfile
+from memefly import inventory, layout, storage, textfile
 from memefly.datasets import forgotten
 from memefly.datasets import records as lines
 from memefly.errors import UsageError
+from memefly.layout import Layout
 from memefly.operations import sightings
 from memefly.operations.sightings import CAPTION, PICTURE, Model, Sightings, Sought
 from memefly.provenance import file_digest
 from memefly.report import card, report
 from memefly.serving import promotion
+from memefly.storage import Place
 
 WORD = "(forgotten)"  # where something was told of
 _TABLES = "wandb/*run-*/files/media/table/**/*.table.json"
 _STAGED = "wandb/artifacts/staging/*"  # what `wandb sync` is to send: the same tables, and the pictures in them
-_KNOWN = (  # what of a ROOT is text that may tell of it
-    "runs/*/*.json", "runs/*/*.jsonl", "artifacts/*/*/*/**/*.json", "artifacts/*/*/*/**/*.jsonl",
-)  # fmt: skip
+_KNOWN = ("*.json", "*.jsonl")  # what of runs and artifacts is text that may tell of it
 
 
 @dataclass
@@ -56,14 +55,14 @@ class Forgotten:
 def forget(
     root: str | Path,
     what: Sought,
-    data: str | Path,
+    data: str | Place,
     why: str = "",
     who: str | None = None,
     told: Callable[[str], None] = lambda line: None,
 ) -> Forgotten:
     """Does it; `told` hears of every step. Raises `UsageError` where neither ROOT nor the data set has it,
     `DataError` where the data set is none. Nothing else may be at work in ROOT."""
-    root, data = Path(root).resolve(), Path(data)
+    root, data = Path(root).resolve(), storage.at(data)
     lines.captions_file(data)
     found = sightings.seek(root, what)
     known = what.digest in forgotten.read(root)[what.kind]
@@ -83,7 +82,7 @@ def forget(
     told("features")
     _clean_features(root, what, done)
     told("Examples")
-    for folder in sorted(root.glob("artifacts/*/*/*/Split-*")):
+    for folder in sorted(layout.of(root).artifacts.glob("*/*/*/Split-*")):
         _clean_examples(folder, what, found, done)
     told("galleries, reports, tables and cards")
     _clean_texts(root, what, found, done)
@@ -96,7 +95,7 @@ def forget(
 # --- the data set -----------------------------------------------------------------------------------------------------
 
 
-def _records(data: Path, what: Sought) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+def _records(data: Place, what: Sought) -> Iterator[tuple[int, str, tuple[str, ...]]]:
     """(line, picture, captions) of the records that have it; of a picture all that name a file with its content."""
     size = next((path.stat().st_size for path in (Path(what.told), data / what.told) if _is_file(path)), None)
     for line in lines.read_lines(data):
@@ -115,22 +114,21 @@ def _records(data: Path, what: Sought) -> Iterator[tuple[int, str, tuple[str, ..
             yield line.number, record.image, record.captions
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Place) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):
         return False
 
 
-def _clean_data(data: Path, what: Sought, done: Forgotten) -> None:
+def _clean_data(data: Place, what: Sought, done: Forgotten) -> None:
     """The captions first, by one rename; then the pictures that no record names any more."""
     affected = {number: image for number, image, _ in _records(data, what)}
     if not affected:
         return
     path = lines.captions_file(data)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     images: set[str] = set()
-    with partial.open("w", encoding="utf-8") as file:
+    with storage.replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for line in lines.read_lines(data):
             content = line.content.rstrip("\r\n")
             if line.number in affected:
@@ -140,16 +138,13 @@ def _clean_data(data: Path, what: Sought, done: Forgotten) -> None:
                     images.add(affected[line.number])
             if content:
                 file.write(content + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
     kept = {record.image for record in _parsed(data)}
     for image in sorted(images - kept) if what.kind == PICTURE else ():
         (data / image).unlink(missing_ok=True)  # of a link, the link
         done.pictures += 1
 
 
-def _parsed(data: Path) -> Iterator[lines.Record]:
+def _parsed(data: Place) -> Iterator[lines.Record]:
     for line in lines.read_lines(data):
         try:
             yield lines.parse(line)
@@ -170,12 +165,12 @@ def _without(content: str, what: Sought) -> str:
 
 def _clean_features(root: Path, what: Sought, done: Forgotten) -> None:
     if what.kind == PICTURE:
-        for path in (root / "features").glob(f"*/{what.digest[:2]}/{what.digest}*"):
+        for path in layout.of(root).features.glob(f"*/{what.digest[:2]}/{what.digest}*"):
             path.unlink()
             done.features += 1
 
 
-def _clean_examples(folder: Path, what: Sought, found: Sightings, done: Forgotten) -> None:
+def _clean_examples(folder: Place, what: Sought, found: Sightings, done: Forgotten) -> None:
     """Of a split, whichever node wrote it. A file is replaced as a whole, and the artifact's inventory after it."""
     import tensorflow as tf
 
@@ -190,11 +185,9 @@ def _clean_examples(folder: Path, what: Sought, found: Sightings, done: Forgotte
             kept += [cleaned] if cleaned else []
         if not hit:
             continue
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with tf.io.TFRecordWriter(str(partial), compression) as writer:
+        with storage.replacing(path) as fresh, tf.io.TFRecordWriter(str(fresh), compression) as writer:
             for record in kept:
                 writer.write(record)
-        os.replace(partial, path)
         done.examples += hit
         changed = True
     if changed:
@@ -235,20 +228,18 @@ def _cleaned(record: bytes, what: Sought) -> bytes:
 def _clean_texts(root: Path, what: Sought, found: Sightings, done: Forgotten) -> None:
     scrub = _Scrubber(what, found)
     runs_changed: set[Path] = set()
-    for pattern in _KNOWN:
-        for path in sorted(root.glob(pattern)):
-            if ".system" in path.parts or not path.is_file() or path.parent.is_symlink():
-                continue
-            if scrub.file(path):
-                done.files.append(str(path.relative_to(root)))
-                if path.relative_to(root).parts[0] == "artifacts":
-                    inventory.write(root.joinpath(*path.relative_to(root).parts[:4]))
-                else:
-                    runs_changed.add(path.parent)
-    for path in sorted(root.glob("artifacts/*/*/*/training_captions.gz")):
-        if scrub.zipped(path):
-            done.files.append(str(path.relative_to(root)))
-            inventory.write(path.parent)
+    places = layout.of(root)
+    for path in (path for pattern in _KNOWN for path in sorted((root / "runs").glob(f"*/{pattern}"))):
+        if path.is_file() and not path.parent.is_symlink() and scrub.file(path):
+            done.files.append(places.name_of(path))
+            runs_changed.add(path.parent)
+    for artifact in _artifacts(places):
+        texts = [path for pattern in _KNOWN for path in sorted(artifact.rglob(pattern)) if path.is_file()]
+        changed = [path for path in texts if scrub.file(path)]
+        changed += [path for path in artifact.glob("training_captions.gz") if scrub.zipped(path)]
+        if changed:
+            done.files += [places.name_of(path) for path in changed]
+            inventory.write(artifact)
     for path in sorted(root.glob("runs/*/run.log")):
         if scrub.log(path):
             done.files.append(str(path.relative_to(root)))
@@ -264,9 +255,14 @@ def _clean_texts(root: Path, what: Sought, found: Sightings, done: Forgotten) ->
         if (folder / report.REPORT).is_file():
             report.write(folder)
             done.files.append(str((folder / report.REPORT).relative_to(root)))
-    for path in sorted((root / "serving" / promotion.NAME).glob(f"[0-9]*/{card.CARD}")):
+    for path in sorted(places.versions.glob(f"[0-9]*/{card.CARD}")):
         if scrub.card(path):
-            done.files.append(str(path.relative_to(root)))
+            done.files.append(places.name_of(path))
+
+
+def _artifacts(places: Layout) -> list[Place]:
+    """The folders of all artifacts, whichever node made them."""
+    return [folder for folder in sorted(places.artifacts.glob("*/*/*")) if ".system" not in folder.parts]
 
 
 class _Scrubber:
@@ -277,7 +273,7 @@ class _Scrubber:
         self._together = found.together  # where a picture has no name, all that was said of it is one
         self.images: set[str] = set()  # SHA-256 of W&B's pictures in rows that went
 
-    def file(self, path: Path) -> bool:
+    def file(self, path: Place) -> bool:
         """A JSON file, or one of JSON lines; whether there was anything."""
         content = path.read_text(encoding="utf-8", errors="replace")
         try:
@@ -297,7 +293,7 @@ class _Scrubber:
             storage.replace(path, fresh.encode())
         return changed
 
-    def zipped(self, path: Path) -> bool:
+    def zipped(self, path: Place) -> bool:
         """The captions that a model may have learnt by heart: [group, caption] a line."""
         said = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
         kept = [pair for pair in said if not self._what.is_said(pair[1])]
@@ -327,7 +323,7 @@ class _Scrubber:
         storage.replace(path, textfile.to_json(said).encode())
         return True
 
-    def card(self, path: Path) -> bool:
+    def card(self, path: Place) -> bool:
         """Of a model: rows of its worst pictures."""
         content = path.read_text(encoding="utf-8")
         names = self._sources if self._what.kind == PICTURE else self._captions
@@ -394,7 +390,8 @@ def _clean_statistics(root: Path, found: Sightings, done: Forgotten) -> None:
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     gone = {found.sought.digest, *(found.sources if found.sought.kind == PICTURE else found.captions)}
-    for path in sorted(root.glob("artifacts/StatisticsGen/statistics/*/Split-*/FeatureStats.pb")):
+    places = layout.of(root)
+    for path in sorted(places.artifacts.glob("StatisticsGen/statistics/*/Split-*/FeatureStats.pb")):
         said = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
         changed = False
         for feature in (one for dataset in said.datasets for one in dataset.features):
@@ -409,14 +406,16 @@ def _clean_statistics(root: Path, found: Sightings, done: Forgotten) -> None:
         if changed:
             storage.replace(path, said.SerializeToString())
             inventory.write(path.parents[1])
-            done.files.append(str(path.relative_to(root)))
+            done.files.append(places.name_of(path))
 
 
 def _left(root: Path, what: Sought, found: Sightings) -> Iterator[str]:
     """Files that have its name or its words still: those of models that learned from it, and what is not ours."""
     names = {what.digest, *found.sources} if what.kind == PICTURE else {*found.captions, what.told}
     wanted = [name.encode() for name in names if len(name) > 3]
-    for path in sorted(root.rglob("*")):
+    places = layout.of(root)
+    elsewhere = [place for name in layout.INSIDE if root not in (place := getattr(places, name)).parents]
+    for path in (path for folder in (root, *elsewhere) for path in sorted(folder.rglob("*"))):
         if not path.is_file() or path.is_symlink() or path.name in (forgotten.FILE, ".lock"):
             continue
         content = path.read_bytes()
@@ -426,7 +425,7 @@ def _left(root: Path, what: Sought, found: Sightings) -> Iterator[str]:
             except (OSError, EOFError):
                 continue
         if any(name in content for name in wanted):
-            yield str(path.relative_to(root))
+            yield places.name_of(path)
 
 
 def describe(done: Forgotten) -> list[str]:

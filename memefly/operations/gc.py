@@ -15,16 +15,17 @@ versions, summaries and reports are kept altogether, and so is what is not known
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memefly import metadata_store
+from memefly import layout, metadata_store, storage
+from memefly.layout import Layout
 from memefly.operations import records, runs
 from memefly.serving import promotion
+from memefly.storage import Place
 from memefly.tracking.run import CUT
 
 _DAY = 86400.0
@@ -68,7 +69,7 @@ def plan(root: str | Path, keep: int = 3, days: float = 7.0) -> Plan:
         uri for of_run in nodes.values() for node in of_run.values() for held in node.outputs.values() for uri in held
     }
     found.waste += _artifacts(root, known, uris, found)
-    found.waste += _features(root, uris, [run for run in every if run.run_id in found.kept], found)
+    found.waste += _features(layout.of(root), uris, [run for run in every if run.run_id in found.kept], found)
     found.waste += _checkpoints(root, old, days)
     found.waste += _of_wandb(root, old, days)
     found.waste += _leftovers(root, old)
@@ -78,21 +79,17 @@ def plan(root: str | Path, keep: int = 3, days: float = 7.0) -> Plan:
 def collect(root: str | Path, found: Plan) -> None:
     """Deletes it. ML Metadata is told first: what a kill leaves of an artifact counts as gone. Nothing else may be at
     work in ROOT."""
-    root = Path(root).resolve()
+    root, places = Path(root).resolve(), layout.of(Path(root).resolve())
     artifacts = {f"root://{one.path}" for one in found.waste if one.kind == "artifacts"}
-    if artifacts and (root / metadata_store.METADATA).is_file():
-        with metadata_store.opened(root / metadata_store.METADATA, writes=True) as (store, protos):
+    if artifacts and metadata_store.is_there(root):
+        with metadata_store.opened(root, writes=True) as (store, protos):
             gone = [one for one in store.get_artifacts() if one.uri in artifacts]
             for one in gone:
                 one.state = protos.Artifact.DELETED
             if gone:
                 store.put_artifacts(gone)
     for one in found.waste:
-        path = root / one.path
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        storage.remove_tree(places.under(one.path))
 
 
 def _kept(root: Path, every: list[runs.Run], nodes: dict[str, dict], keep: int, old: float) -> dict[str, list[str]]:
@@ -136,8 +133,9 @@ def _served(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _artifacts(root: Path, known: set[str], kept: set[str], found: Plan) -> Iterator[Waste]:
-    for folder in sorted(root.glob("artifacts/*/*/*")):
-        name = folder.relative_to(root).as_posix()
+    artifacts = layout.of(root).artifacts
+    for folder in sorted(artifacts.glob("*/*/*")):
+        name = f"artifacts/{folder.relative_to(artifacts).as_posix()}"
         uri = f"root://{name}"
         if ".system" in folder.parts or uri in kept:
             continue
@@ -149,33 +147,31 @@ def _artifacts(root: Path, known: set[str], kept: set[str], found: Plan) -> Iter
         yield Waste("leftovers", folder.name, _size(folder), "from before ML Metadata began afresh")
 
 
-def _features(root: Path, kept: set[str], runs_: list[runs.Run], found: Plan) -> Iterator[Waste]:
+def _features(places: Layout, kept: set[str], runs_: list[runs.Run], found: Plan) -> Iterator[Waste]:
     """Of encoders that no kept run used, and of pictures that no Examples of one have."""
-    store = root / "features"
+    store = places.features
     if store.is_symlink():
         found.unsure.append("features: a link, others may use what is there")
         return
     if not store.is_dir():
         return
     encoders = {str(run.summary.get("encoder", {}).get("digest", ""))[:16] for run in runs_} - {""}
-    folders = [root / uri.removeprefix("root://") for uri in sorted(kept) if "/CaptionExampleGen/examples/" in uri]
+    folders = [places.under(uri) for uri in sorted(kept) if "/CaptionExampleGen/examples/" in uri]
     if not encoders or not any(folder.is_dir() for folder in folders):
         found.unsure.append("features: no kept run says which it needs")
         return
     pictures = _pictures(folders)
     for folder in sorted(path for path in store.iterdir() if path.is_dir()):
         if folder.name not in encoders:
-            yield Waste(
-                "features", folder.relative_to(root).as_posix(), _size(folder), "of an encoder that no run uses"
-            )
+            yield Waste("features", f"features/{folder.name}", _size(folder), "of an encoder that no run uses")
             continue
         for path in sorted(folder.glob("*/*.f16")):
             if path.stem[:64] not in pictures:
-                name = path.relative_to(root).as_posix()
+                name = f"features/{path.relative_to(store).as_posix()}"
                 yield Waste("features", name, path.stat().st_size, "of a picture that no kept Examples have")
 
 
-def _pictures(folders: list[Path]) -> set[str]:
+def _pictures(folders: list[Place]) -> set[str]:
     from memefly.datasets.examples import read
 
     return {
@@ -216,7 +212,9 @@ def _leftovers(root: Path, old: float) -> Iterator[Waste]:
                 yield Waste("leftovers", path.relative_to(root).as_posix(), _size(path), "a kill left it behind")
 
 
-def _size(path: Path) -> int:
+def _size(path: Place) -> int:
+    if isinstance(path, storage.Remote):
+        return sum(storage.sizes(path).values())
     if not path.is_dir():
         return path.lstat().st_size
     return sum(one.lstat().st_size for one in path.rglob("*") if one.is_file())

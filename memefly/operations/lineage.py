@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from memefly import layout
 from memefly.errors import UsageError
-from memefly.exported.manifest import MODEL_NAME, read_manifest, versions
+from memefly.exported.manifest import read_manifest, versions
 from memefly.operations import history, records, runs
 from memefly.operations.history import Event
 from memefly.operations.records import Node
@@ -46,7 +47,7 @@ class Lineage:
 def read(root: str | Path, version: str) -> Lineage:
     """`version`: a number, `latest`, or a label. Raises `UsageError` where there is no such version, and `ModelError`
     where it is no whole model."""
-    folder = Path(root) / "serving" / MODEL_NAME
+    folder = layout.of(root).versions
     there = {int(path.name): path for path in versions(folder)} if folder.is_dir() else {}
     labels = promotion.labels(root)
     number = labels.get(version) or (max(there, default=None) if version == runs.LATEST else None)

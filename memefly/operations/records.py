@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memefly import metadata_store
+from memefly import layout, metadata_store
 from memefly.errors import UsageError
 from memefly.metadata_store import METADATA
+from memefly.storage import Place
 
 
 @dataclass
@@ -35,16 +36,15 @@ class Node:
 
 def read(root: str | Path, run_id: str) -> dict[str, Node]:
     """By name. Raises `UsageError` where there is no ML Metadata of a pipeline."""
-    path = Path(root) / METADATA
-    if not path.is_file():
-        raise UsageError(f"no {path}: expected ROOT of `memefly run --root ROOT`")
-    with metadata_store.opened(path, writes=False) as (store, protos):
+    if not metadata_store.is_there(root):
+        raise UsageError(f"no {Path(root) / METADATA}: expected ROOT of `memefly run --root ROOT`")
+    with metadata_store.opened(root, writes=False) as (store, protos):
         return _Reader(store, protos).nodes(run_id)
 
 
-def under(root: str | Path, uri: str) -> Path:
+def under(root: str | Path, uri: str) -> Place:
     """Where an artifact lies that ML Metadata knows by a name under ROOT (`components.places`)."""
-    return Path(root) / uri.removeprefix("root://")
+    return layout.of(root).under(uri)
 
 
 class _Reader:

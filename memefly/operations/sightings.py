@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memefly import text
+from memefly import layout, storage, text
 from memefly.datasets import forgotten
 from memefly.errors import ModelError, UsageError
 from memefly.exported.manifest import read_manifest
 from memefly.operations import records, runs
 from memefly.provenance import file_digest
 from memefly.serving import promotion
+from memefly.storage import Place
 
 PICTURE, CAPTION = "picture", "caption"
 PARTS = {"train": "learned from it", "val": "was chosen by it", "eval": "was judged on it"}
@@ -66,10 +67,10 @@ class Sightings:
         }  # fmt: skip
 
 
-def sought(root: str | Path, what: str, data: str | Path | None = None) -> Sought:
+def sought(root: str | Path, what: str, data: str | Place | None = None) -> Sought:
     """What is meant: a picture by its file, its name in the data set or in Examples, or the digest of its file; else a
     caption. Raises `UsageError` where it has neither a file nor a word."""
-    places = [Path(what), *([Path(data) / what] if data else [])]
+    places: list[Place] = [Path(what), *([storage.at(data) / what] if data else [])]
     for path in places:
         try:
             if path.is_file():
@@ -131,7 +132,7 @@ def _models(root: str | Path, examples: dict[str, set[str]]) -> Iterator[Model]:
 
 def _version_of(root: str | Path, digest: str) -> int | None:
     """Of a model that another run pushed: a part of the pipeline trains and another judges."""
-    folder = Path(root) / "serving" / promotion.NAME
+    folder = layout.of(root).versions
     for path in sorted(folder.glob("[0-9]*")) if digest and folder.is_dir() else []:
         try:
             if read_manifest(path).get("digest") == digest:

@@ -29,6 +29,7 @@ from memefly.errors import UsageError
 from memefly.exported.manifest import read_manifest
 from memefly.metrics.titles import TITLES
 from memefly.report.report import GALLERY, SUMMARY
+from memefly.storage import Place
 
 CARD, PAGE, PICTURES = "README.md", "README.html", "card"
 _WORST = 6
@@ -58,10 +59,10 @@ class CardConfig(BaseModel):
     )
 
 
-def write(run: str | Path, version: str | Path, said: CardConfig) -> Path:
+def write(run: str | Path, version: str | Place, said: CardConfig) -> Place:
     """Writes the card, of the run that pushed the version, and returns the Markdown's path. Raises `UsageError` where
     the run's folder has no summary, `ModelError` where the version is no model."""
-    run, version = Path(run), Path(version)
+    run, version = Path(run), storage.at(version)
     manifest = read_manifest(version)
     try:
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))

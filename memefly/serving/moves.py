@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from memefly import layout, metadata_store
 from memefly.errors import PromotionError
 from memefly.exported.manifest import MODEL_NAME, read_manifest
-from memefly.metadata_store import METADATA, opened
 from memefly.tracking import manifest
 
 _KINDS = {
@@ -48,7 +48,7 @@ def parties(root: str | Path) -> list[Party]:
     """Of a ROOT: ML Metadata where that is there (a folder of versions alone, as one is copied to a server, has none),
     and the manifest of what W&B is to know."""
     root = Path(root)
-    return [*([MetadataRecord(root)] if (root / METADATA).is_file() else []), Registry(root)]
+    return [*([MetadataRecord(root)] if metadata_store.is_there(root) else []), Registry(root)]
 
 
 class MetadataRecord:
@@ -57,7 +57,7 @@ class MetadataRecord:
     TYPE = "memefly.Promotion"
 
     def __init__(self, root: Path):
-        self._path = root / METADATA
+        self._root = root
 
     def tell(self, move: Move) -> None:
         with self._store() as (store, protos):
@@ -69,7 +69,7 @@ class MetadataRecord:
                 self._put(store, protos, move, protos.Execution.CANCELED)
 
     def _store(self) -> Any:
-        return opened(self._path, writes=True)
+        return metadata_store.opened(self._root, writes=True)
 
     def _put(self, store: Any, protos: Any, move: Move, state: int) -> None:
         """All of it in one transaction; where it is there already, only its state."""
@@ -114,7 +114,7 @@ class Registry:
     def _entry(self, move: Move) -> manifest.Entry:
         if move.version is None:
             raise PromotionError(f"the move {move.id} of {move.label} leads to no version")
-        digest = read_manifest(self._root / "serving" / MODEL_NAME / str(move.version)).get("digest", "")
+        digest = read_manifest(layout.of(self._root).versions / str(move.version)).get("digest", "")
         model = manifest.Artifact(MODEL_NAME, "model", digest)
         return manifest.Entry(
             "promote", uses=(model,), links=(manifest.Link(model, (move.label,), registry=True),),

@@ -34,11 +34,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from memefly import layout
 from memefly.errors import MemeflyError, PromotionError, first_line
 from memefly.exported.manifest import MANIFEST, damage, read_manifest, versions
 from memefly.serving.journal import Journal
 from memefly.serving.moves import Move, parties
-from memefly.storage import replace
+from memefly.storage import Remote, replace
 
 log = logging.getLogger("memefly.promotion")
 
@@ -177,7 +178,7 @@ def _known(label: str) -> None:
 
 def _blessed(serving: Path, version: int | str) -> int:
     """The number of a version that may be served."""
-    folder = serving / NAME
+    folder = layout.of(serving.parent).versions
     there = {int(path.name): path for path in versions(folder)}
     if not there:
         raise PromotionError(f"no version in {folder}; push one first: memefly run --data DIR --root {serving.parent}")
@@ -209,7 +210,7 @@ def _passed_over(path: Path) -> bool:
 def _move(serving: Path, move: Move, wait: Callable[[int], None], base_path: str | None = None) -> Move:
     assert move.version is not None  # of a move that is yet to be made
     moves = [*history(serving.parent), move]  # read first: one that cannot be read ends it here
-    config, journal = _read(serving), Journal(serving)
+    config, journal, folder = _read(serving), Journal(serving), layout.of(serving.parent).versions
     config.base_path = base_path or config.base_path
     versions = config.model_version_policy.specific.versions
     journal.begin(move, _text(serving))
@@ -225,7 +226,7 @@ def _move(serving: Path, move: Move, wait: Callable[[int], None], base_path: str
     config.version_labels[move.label] = move.version
     kept = {*config.version_labels.values(), *(_before(moves, k, v) for k, v in config.version_labels.items())}
     del versions[:]
-    versions.extend(sorted(v for v in kept - {None} if (serving / NAME / str(v)).is_dir()))
+    versions.extend(sorted(v for v in kept - {None} if (folder / str(v)).is_dir()))
     journal.decide(_whole(config))
     try:
         _finish(serving, move, config)
@@ -303,7 +304,9 @@ def _read(serving: Path):
 
     content = _text(serving)
     if content is None:
-        return model_server_config_pb2.ModelConfig(name=NAME, base_path=BASE_PATH, model_platform="tensorflow")
+        folder = layout.of(serving.parent).versions
+        base_path = str(folder) if isinstance(folder, Remote) else BASE_PATH
+        return model_server_config_pb2.ModelConfig(name=NAME, base_path=base_path, model_platform="tensorflow")
     return _parse(content, serving / CONFIG)
 
 

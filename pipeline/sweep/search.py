@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 import yaml
 
-from memefly import textfile, tracking
+from memefly import metadata_store, textfile, tracking
 from memefly.errors import MemeflyError, UsageError, first_line
 from pipeline import config as configuration
 from pipeline.config import PipelineConfig
@@ -74,18 +74,15 @@ class PipelineRunner:
             tf_keras.backend.clear_session()
             gc.collect()
         artifacts = self._artifacts(summary.run_id)
-        model = Places({"root": Path(self._root).resolve()}).absolute(artifacts["Model"])
+        model = Places.of_root(self._root).absolute(artifacts["Model"])
         manifest = read_manifest(path_utils.serving_model_dir(model))
         return manifest["metrics"]["val"], artifacts["TransformGraph"]
 
     def _artifacts(self, run_id: str) -> dict[str, str]:
         """Where the artifacts are that a run made, or took over from the one before, by type."""
-        from tfx.orchestration import metadata
-
-        database = str(Path(self._root).resolve() / "metadata.sqlite")
-        with metadata.Metadata(metadata.sqlite_metadata_connection_config(database)) as handle:
-            context = handle.store.get_context_by_type_and_name("pipeline_run", run_id)
-            return {a.type: a.uri for a in handle.store.get_artifacts_by_context(context.id)}
+        with metadata_store.opened(self._root, writes=False) as (store, _):
+            context = store.get_context_by_type_and_name("pipeline_run", run_id)
+            return {a.type: a.uri for a in store.get_artifacts_by_context(context.id)}
 
 
 class Sweep:

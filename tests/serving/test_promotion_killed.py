@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from memefly.errors import PromotionError, UsageError
-from memefly.metadata_store import METADATA, opened
+from memefly.metadata_store import opened
 from memefly.serving import journal, moves, promotion
 from memefly.tracking import manifest
 
@@ -28,8 +28,8 @@ def root(tmp_path):
         folder.mkdir(parents=True)
         (folder / "memefly.json").write_text(json.dumps({"blessed": True, "digest": f"{version}" * 20}))
         (folder / "saved_model.pb").touch()
-    (tmp_path / METADATA).touch()
-    with opened(tmp_path / METADATA, writes=True) as (store, protos):
+    (tmp_path / "metadata.sqlite").touch()
+    with opened(tmp_path, writes=True) as (store, protos):
         kind = store.put_artifact_type(protos.ArtifactType(name="PushedModel"))
         for version in (100, 200):
             pushed = protos.Artifact(type_id=kind, uri=f"root://{version}")
@@ -41,7 +41,7 @@ def root(tmp_path):
 
 def recorded(root) -> list[tuple[str, int, str, list[str]]]:
     """As ML Metadata has it: label, version, state, and what was given."""
-    with opened(root / METADATA, writes=False) as (store, protos):
+    with opened(root, writes=False) as (store, protos):
         found = []
         for one in store.get_executions_by_type(moves.MetadataRecord.TYPE):
             given = [e.artifact_id for e in store.get_events_by_execution_ids([one.id])]
