@@ -24,6 +24,7 @@ from typing import Any
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.orchestration.portable import beam_executor_operator, data_types, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2, placeholder_pb2
+from tfx.types import artifact_utils, standard_artifacts
 
 from memefly import inventory, layout
 from memefly.storage import Place
@@ -179,7 +180,8 @@ def run_resolved(
         setattr(absolute, path, places.absolute(getattr(info, path)))
     output = run(absolute)
     for artifact in (one for those in absolute.output_dict.values() for one in those):
-        inventory.write(artifact.uri)
+        named = artifact.split_names if artifact.type_name == standard_artifacts.Examples.TYPE_NAME else ""
+        inventory.write(artifact.uri, artifact_utils.decode_split_names(named) if named else ())
     output.ClearField("execution_properties")  # they are the execution's parameters, and those are known
     for artifact in (one for those in output.output_artifacts.values() for one in those.artifacts):
         rewrite(artifact, places.relative)

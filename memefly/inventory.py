@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from memefly import storage
 from memefly.errors import StorageError
@@ -19,21 +20,21 @@ from memefly.storage import Place
 _SHARD = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})(.*)", re.DOTALL)
 
 
-def write(folder: str | Place) -> None:
-    """Lists the files of an artifact that is complete, with their sizes. Raises `StorageError` where a list lags so far
-    behind that shards which were written are not in it."""
+def write(folder: str | Place, splits: Sequence[str] = ()) -> None:
+    """Lists the files of an artifact that is complete, with their sizes; `splits`: those that it has, with a file each
+    at least. Raises `StorageError` where a list lags so far behind that what was written is not in it."""
     folder = storage.at(folder)
     files: dict[str, int] = {}
 
     def whole() -> bool:
         nonlocal files
-        files = storage.sizes(folder)
-        return not _missing_shards(files)
+        files = storage.sizes(folder) if folder.exists() else {}
+        return not _missing(files, splits)
 
     if not storage.settle(whole):
         raise StorageError(
-            f"{folder} lists no {_missing_shards(files)}, {storage.SETTLED:g} seconds after it was written; run again, "
-            "and see whether the store lists what it is given"
+            f"{folder} lists no {_missing(files, splits)}, {storage.SETTLED:g} seconds after it was written; run "
+            "again, and see whether the store lists what it is given"
         )
     path = _list_of(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +74,11 @@ def _list_of(folder: Place) -> Place:
     return folder.parents[1] / ".system" / "inventory" / f"{folder.parent.name}-{folder.name}.json"
 
 
-def _missing_shards(files: dict[str, int]) -> str:
-    """The first shard of a set, as Beam names them, of which there are others."""
+def _missing(files: dict[str, int], splits: Sequence[str]) -> str:
+    """A split without a file, or the first shard of a set, as Beam names them, of which there are others."""
+    for split in splits:
+        if not any(name.startswith(f"Split-{split}/") for name in files):
+            return f"file of Split-{split}"
     sets: dict[tuple[str, str, str], int] = {}
     for name in files:
         if found := _SHARD.fullmatch(name):

@@ -1,4 +1,4 @@
-"""ML Metadata of a ROOT: SQLite in it, or a database on a server of MySQL's or PostgreSQL's. Opened without TFX.
+"""ML Metadata of a ROOT: SQLite in it, or a database on a server, MySQL or MariaDB. Opened without TFX.
 
 >>> with opened("root", writes=False) as (store, protos):
 ...     store.get_artifacts_by_type("PushedModel")
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from memefly.errors import ConfigError, UsageError
 
 METADATA = "metadata.sqlite"
 PASSWORD = "MEMEFLY_METADATA_PASSWORD"  # the name of the variable, and none itself
-_PORTS = {"mysql": 3306, "postgresql": 5432}
+_PORT = 3306
+_CONNECT = 5.0  # seconds
 _OWNER = "memefly.Root"  # the type of the context whose name is that of the ROOT that a database belongs to
 
 
@@ -37,12 +39,9 @@ def connection(root: str | Path, writes: bool = True) -> Any:
         config.sqlite.connection_mode = modes.READWRITE_OPENCREATE if writes else modes.READONLY
         return config
     url = parsed(there.metadata)
-    server = config.mysql if url.scheme == "mysql" else config.postgresql
-    server.host, server.user, server.password = url.hostname, url.username, os.environ.get(PASSWORD, "")
-    if url.scheme == "mysql":
-        server.port, server.database = url.port or _PORTS[url.scheme], url.path[1:]
-    else:
-        server.port, server.dbname = str(url.port or _PORTS[url.scheme]), url.path[1:]
+    server = config.mysql
+    server.host, server.port, server.database = url.hostname, url.port or _PORT, url.path[1:]
+    server.user, server.password = url.username, os.environ.get(PASSWORD, "")
     return config
 
 
@@ -50,14 +49,19 @@ def parsed(url: str) -> urllib.parse.SplitResult:
     """Of a server. Raises `ConfigError` where it is none, or has a password in it."""
     found = urllib.parse.urlsplit(url)
     try:
-        whole = found.scheme in _PORTS and all((found.hostname, found.username, found.path.strip("/")))
+        whole = found.scheme == "mysql" and all((found.hostname, found.username, found.path.strip("/")))
         whole = whole and found.port != 0
     except ValueError:  # of a port that is no number
         whole = False
+    if found.scheme in ("postgres", "postgresql"):
+        raise ConfigError(
+            f"storage.metadata: {_without_password(found)}: ML Metadata's own client for PostgreSQL cannot write text "
+            "with a backslash in it, such as JSON in JSON, which components' parameters are; expected a server of "
+            "MySQL's or MariaDB's, mysql://USER@HOST:PORT/DATABASE"
+        )
     if not whole or found.query or found.fragment or "/" in found.path[1:]:
         raise ConfigError(
-            f"storage.metadata: expected mysql://USER@HOST:PORT/DATABASE or postgresql://USER@HOST:PORT/DATABASE, got "
-            f"{_without_password(found)!r}"
+            "storage.metadata: expected the server of a database, as mysql://USER@HOST:PORT/DATABASE"
         )
     if found.password is not None:
         raise ConfigError(
@@ -84,6 +88,16 @@ def check_server(root: str | Path) -> None:
     there = layout.of(root)
     if not there.metadata:
         return
+    url = parsed(there.metadata)
+    host, port = url.hostname or "", url.port or _PORT
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT).close()
+    except OSError as error:
+        raise UsageError(
+            f"nothing answers at {host}:{port} ({(error.strerror or str(error)).lower()}), where "
+            f"{there.root / layout.FILE} says that ML Metadata is; start the server, or see whether it is reached from "
+            "here"
+        ) from None
     with opened(root, writes=True) as (store, protos):
         owners = [one.name for one in store.get_contexts_by_type(_OWNER)] if _has_type(store) else []
         if not owners:
@@ -117,7 +131,12 @@ def opened(root: str | Path, writes: bool) -> Iterator[tuple[Any, Any]]:
         yield metadata_store.MetadataStore(config), protos
     except (errors.StatusError, RuntimeError) as error:
         does = "written" if writes else "read"
-        more = f" (its password comes from {PASSWORD})" if there.metadata else ""
+        # Of a refused password MySQL's client says nothing at all.
+        more = (
+            f" (does the server know this user, the database, and the password in {PASSWORD}?)"
+            if there.metadata
+            else ""
+        )
         raise UsageError(f"{where} cannot be {does} as ML Metadata{more}: {error}") from None
 
 

@@ -39,9 +39,6 @@ else:
 Result = TypeVar("Result")
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _LIBRARIES = {"s3": "tensorflow_io", "az": "tensorflow_io", "hdfs": "tensorflow_io"}  # what has TensorFlow speak them
-# Told before its first look, or TensorFlow reads 64 MiB of an object where one byte is wanted, and takes for there what
-# was there five seconds ago.
-_DEFAULTS = {"GCS_READAHEAD_BUFFER_SIZE_BYTES": str(4 << 20), "GCS_STAT_CACHE_MAX_AGE": "0"}
 _FLAT = ("gs://", "s3://", "az://")  # where a folder is no more than how names begin
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds, before each further attempt
 _TRANSIENT = (
@@ -150,10 +147,13 @@ class Remote(_Path):
         return self._ask("looked for", lambda gfile: gfile.exists(str(self)))
 
     def is_dir(self) -> bool:
-        return self._ask("looked for", lambda gfile: gfile.isdir(str(self)))
+        # gfile.isdir takes what does not answer for no folder.
+        found = self._ask("looked for", lambda gfile: gfile.stat(str(self)), FileNotFoundError, None)
+        return found is not None and found.is_directory
 
     def is_file(self) -> bool:
-        return self.exists() and not self.is_dir()
+        found = self._ask("looked for", lambda gfile: gfile.stat(str(self)), FileNotFoundError, None)
+        return found is not None and not found.is_directory
 
     def is_symlink(self) -> bool:
         return False
@@ -168,17 +168,36 @@ class Remote(_Path):
 
     def iterdir(self) -> Iterator[Remote]:
         """In the order of their names. Raises `FileNotFoundError`."""
-        found = self._ask("listed", lambda gfile: gfile.listdir(str(self)))
-        return (self / name for name in sorted({one.rstrip("/") for one in found} - {""}))
+        return (self / name for name in sorted(self._children()))
 
     def rglob(self, pattern: str) -> Iterator[Remote]:
         """Files and folders below; a place that is not there has none."""
-        walked = self._ask("listed", lambda gfile: list(gfile.walk(str(self))), FileNotFoundError, [])
-        found = set()
-        for folder, folders, files in walked:
-            inside = folder.removeprefix(str(self)).strip("/")
-            found |= {posixpath.join(inside, name.rstrip("/")) for name in (*folders, *files) if name.strip("/")}
-        return (self / name for name in sorted(found) if fnmatch.fnmatch(posixpath.basename(name), pattern))
+        return (self / name for name, _ in self.walk() if fnmatch.fnmatch(posixpath.basename(name), pattern))
+
+    def walk(self) -> list[tuple[str, bool]]:
+        """Of all that is below, its name from here and whether it is a folder; sorted."""
+        try:
+            children = self._children()
+        except FileNotFoundError:
+            return []
+        found = []
+        for name, is_folder in sorted(children.items()):
+            found.append((name, is_folder))
+            if is_folder:
+                found += [(posixpath.join(name, inside), kind) for inside, kind in (self / name).walk()]
+        return found
+
+    def _children(self) -> dict[str, bool]:
+        """By name, whether it is a folder. Raises `FileNotFoundError`."""
+        from tensorflow.python.lib.io import _pywrap_file_io  # gfile.listdir takes what does not answer for no folder
+
+        if not self.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        listed = self._ask("listed", lambda gfile: _pywrap_file_io.GetChildren(str(self).encode()))
+        names = {os.fsdecode(one) for one in listed} - {"", "/"}
+        if self._scheme in _FLAT:  # whose lists say what begins like a folder
+            return {name.rstrip("/"): name.endswith("/") for name in sorted(names)}
+        return {name.rstrip("/"): (self / name).is_dir() for name in names}
 
     def glob(self, pattern: str) -> Iterator[Remote]:
         """As pathlib has it, but that `**` is for whole names and `[!…]` for any."""
@@ -318,8 +337,6 @@ def _speak(scheme: str, uri: str) -> None:
     """Has TensorFlow speak a scheme, by the library that teaches it, if it needs one."""
     import tensorflow as tf
 
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
     library = _LIBRARIES.get(scheme)
     if library:
         with contextlib.suppress(ModuleNotFoundError):

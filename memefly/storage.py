@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -51,10 +51,7 @@ def sizes(folder: str | Place) -> dict[str, int]:
         return {os.path.relpath(path, folder): path.stat().st_size for path in paths if path.is_file()}
     if folder.is_file():
         return {".": folder.stat().st_size}
-    walked = ask(str(folder), "listed", lambda gfile: list(gfile.walk(str(folder))))
-    below = ((top.removeprefix(str(folder)).strip("/"), name) for top, _, files in walked for name in files if name)
-    inside = [posixpath.join(top, name) for top, name in below]
-    return {name: (folder / name).stat().st_size for name in inside}
+    return {name: (folder / name).stat().st_size for name, is_folder in folder.walk() if not is_folder}
 
 
 @contextlib.contextmanager
@@ -68,7 +65,7 @@ def replacing(path: str | Place) -> Iterator[Path]:
             yield partial
             copy(partial, path)
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     yield partial
     with partial.open("rb") as file:
         os.fsync(file.fileno())

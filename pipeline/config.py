@@ -58,6 +58,7 @@ SECRET = re.compile(r"(?is)^(--[^=]*(?:key|secret|password|passwd|token|credenti
 _SAID = re.compile(  # the same, in a message
     r"(?i)(--[^='\" ]*(?:key|secret|password|passwd|token|credential)[^='\" ]*=)[^'\",]+"
 )
+_IN_URL = re.compile(r"(://[^:/@'\" ]*):[^@/'\" ]+@")  # a password before a host
 DEFAULT_SCHEMA = SCHEMAS / "captions.pbtxt"
 
 
@@ -215,7 +216,7 @@ class StorageConfig(_Section):
     features: str = Field("", description="what encoders make of pictures, which several ROOTs may share")
     versions: str = Field("", description="where models are pushed to, and TensorFlow Serving finds them")
     metadata: str = Field(
-        "", description="ML Metadata's database: mysql://USER@HOST:PORT/DATABASE or postgresql://…; empty: SQLite"
+        "", description="ML Metadata's database, mysql://USER@HOST:PORT/DATABASE; empty: SQLite in ROOT"
     )
 
     @field_validator("artifacts", "features", "versions")
@@ -290,7 +291,7 @@ class PipelineConfig(_Section):
         told = self.model_dump(mode="json", by_alias=True)
         if words := told["safety"]["block"]:
             told["safety"]["block"] = hashlib.sha256("\n".join(words).encode()).hexdigest()
-        told["beam"] = [SECRET.sub(r"\1(not told)", argument) for argument in told["beam"]]
+        told["beam"] = [_IN_URL.sub(r"\1:(not told)@", SECRET.sub(r"\1(not told)", one)) for one in told["beam"]]
         return told
 
 
@@ -369,5 +370,5 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return f"{where} is no key; known are {known}"
     if not where:
         return in_our_words(problem)
-    said = _SAID.sub(r"\1(not told)", repr(problem["input"]))
+    said = _IN_URL.sub(r"\1:(not told)@", _SAID.sub(r"\1(not told)", repr(problem["input"])))
     return f"{where}: {in_our_words(problem)}, got {said}"

@@ -2,7 +2,7 @@
 
     >>> with serving(folder) as store:
     ...     subprocess.run([…, "gs://memefly/data"], env={**os.environ, **store.environment})
-    ...     store.faults.error_every = 7
+    ...     store.put_in(error_every=7)
 
 The store itself is gcp-storage-emulator's. Before it stands a server that speaks TLS as www.googleapis.com, which is
 where TensorFlow looks for it whatever one says, through a proxy; and that puts in the faults which a store may have.
@@ -17,11 +17,14 @@ import http.server
 import json
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
+import urllib.request
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -32,6 +35,7 @@ from gcp_storage_emulator import server as emulator
 from tests import ports
 
 BUCKET = "memefly"
+HOME = Path(__file__).parents[1]
 _HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 _OF_A_CONNECTION = ("host", "connection", "transfer-encoding", "content-length", "date", "server")
 _PARTS = (
@@ -42,49 +46,58 @@ _PARTS = (
 
 @dataclass
 class Faults:
-    """What is wrong with the store, and may be changed while it serves; `put_in` counts what was."""
+    """What is wrong with the store."""
 
     error_every: int = 0  # each so manieth request is answered with 503
     dead: bool = False  # all are
     forbidden: bool = False  # all are answered with 403
     slow: float = 0.0  # seconds before each answer that has content
     lag: float = 0.0  # seconds that lists lack what is new
-    put_in: Counter = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Store:
-    faults: Faults
     environment: dict[str, str]  # with which a process talks to it
+
+    def put_in(self, **faults) -> dict[str, int]:
+        """Has the store these faults, and no others, from now on; how often it had which until now."""
+        asked = urllib.request.Request(
+            f"{self.environment['STORAGE_EMULATOR_HOST']}/faults", json.dumps(faults).encode()
+        )
+        with urllib.request.urlopen(asked) as answer:
+            return json.load(answer)
 
 
 @contextlib.contextmanager
 def serving(folder: Path):
-    """A store with a bucket, `BUCKET`."""
-    behind, port = ports.free(2)
-    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    """A store with a bucket, `BUCKET`; in a process of its own: TensorFlow holds Python while it waits for answers."""
+    (port,) = ports.free(1)
     certificate = _certificate(folder)
-    faults = Faults()
-    emulator.RequestHandler.disable_nagle_algorithm = True  # or every answer waits for 40 ms
-    store = emulator.create_server("127.0.0.1", behind, in_memory=True, default_bucket=BUCKET)
-    store.start()
-    front = _Front(port, behind, faults, certificate)
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    environment = {
-        "https_proxy": f"http://127.0.0.1:{port}",
-        "no_proxy": "localhost,127.0.0.1",
-        "CURL_CA_BUNDLE": str(certificate),
-        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "anybody",
-        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",  # Beam's client
-        "GOOGLE_APPLICATION_CREDENTIALS": str(_account(folder, certificate, port)),
-        "GOOGLE_CLOUD_PROJECT": "memefly",
-    }
+    process = subprocess.Popen([sys.executable, "-m", "tests.object_store", str(port), str(certificate)], cwd=HOME)
     try:
-        yield Store(faults, environment)
+        ports.wait(port, [process], timeout=30)
+        yield Store(
+            {
+                "https_proxy": f"http://127.0.0.1:{port}",
+                "no_proxy": "localhost,127.0.0.1",
+                "CURL_CA_BUNDLE": str(certificate),
+                "GOOGLE_AUTH_TOKEN_FOR_TESTING": "anybody",
+                "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",  # Beam's client
+                "GOOGLE_APPLICATION_CREDENTIALS": str(_account(folder, certificate, port)),
+                "GOOGLE_CLOUD_PROJECT": "memefly",
+            }
+        )
     finally:
-        front.shutdown()
-        front.server_close()
-        store.stop()
+        process.kill()
+        process.wait()
+
+
+def main(port: int, certificate: Path) -> None:
+    (behind,) = ports.free(1)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    emulator.RequestHandler.disable_nagle_algorithm = True  # or every answer waits for 40 ms
+    emulator.create_server("127.0.0.1", behind, in_memory=True, default_bucket=BUCKET).start()
+    _Front(port, behind, certificate).serve_forever()
 
 
 def _certificate(folder: Path) -> Path:
@@ -123,9 +136,10 @@ def _account(folder: Path, certificate: Path, port: int) -> Path:
 class _Front(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, behind: int, faults: Faults, certificate: Path):
+    def __init__(self, port: int, behind: int, certificate: Path):
         super().__init__(("127.0.0.1", port), _Handler)
-        self.own, self.behind, self.faults = f"http://127.0.0.1:{port}", behind, faults
+        self.own, self.behind = f"http://127.0.0.1:{port}", behind
+        self.faults, self.had = Faults(), Counter()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(certificate)
         self.lock, self.asked = threading.Lock(), 0
@@ -151,12 +165,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self._body()
         if self.path == "/token":
             self._send(200, {"Content-Type": "application/json"}, b'{"access_token": "anybody", "expires_in": 3600}')
+        elif self.path == "/faults":
+            had, self.server.had = self.server.had, Counter()
+            self.server.faults = Faults(**json.loads(body))
+            self._send(200, {"Content-Type": "application/json"}, json.dumps(had).encode())
         elif fault := self._fault():
             self._send(fault, {"Content-Type": "application/json"}, b'{"error": {"code": %d}}' % fault)
         else:
             status, headers, content = self._forward(body)
             if content and self.server.faults.slow:
-                self.server.faults.put_in["slow"] += 1
+                self.server.had["slow"] += 1
                 time.sleep(self.server.faults.slow)
             self._send(status, headers, self._listed(content) if status == 200 else content)
 
@@ -169,7 +187,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if faults.forbidden:
                 return 403
             if faults.dead or (faults.error_every and self.server.asked % faults.error_every == 0):
-                faults.put_in["error"] += 1
+                self.server.had["error"] += 1
                 return 503
         return 0
 
@@ -230,7 +248,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kept = [one for one in said.get("items", []) if one["name"] not in new]
         prefixes = [one for one in said.get("prefixes", []) if any(name.startswith(one) for name in old)]
         hidden = len(said.get("items", [])) - len(kept) + len(said.get("prefixes", [])) - len(prefixes)
-        self.server.faults.put_in["lag"] += hidden
+        self.server.had["lag"] += hidden
         return json.dumps({**said, "items": kept, "prefixes": prefixes}).encode()
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
@@ -244,3 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format, *args) -> None:
         pass
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -78,6 +78,8 @@ class FeatureStore:
 
     def keys(self) -> Iterator[str]:
         """Of all entries, whole or not."""
+        if not self.folder.is_dir():
+            return
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
             yield from sorted(path.stem for path in folder.glob("[!.]*.f16"))
 
