@@ -16,11 +16,10 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from memefly import images, text
+from memefly import images, storage, text
 from memefly.cleaning import Cleaning
 from memefly.datasets.splits import Splitting
 from memefly.errors import DataError, PictureError
@@ -33,6 +32,7 @@ from memefly.metrics import intervals as intervals_of
 from memefly.metrics.information import Foreseen
 from memefly.metrics.judgement import judge
 from memefly.metrics.learnt import Learnt, Saying
+from memefly.storage import Place
 
 log = logging.getLogger("memefly.evaluation")
 
@@ -67,7 +67,7 @@ class Evaluation:
 
 
 def read(
-    data: str | Path,
+    data: str | Place,
     split: str,
     splitting: Splitting,
     pictures: int | None = None,
@@ -77,7 +77,7 @@ def read(
     """The first `pictures` (None: all) of a split. Each caption goes through the steps of `cleaning` that ask no other
     caption. Pictures that cannot be read, or have no caption left, are passed
     over, as the pipeline quarantines them. Raises `DataError` where fewer than two are left."""
-    data = Path(data)
+    data = storage.at(data)
     found, unread, learnt = Examples([], [], [], [], [], Learnt(())), [], []
     for where, record in splitting.of(data, (split, "train", "val")):
         written = [cleaning.clean(c).caption for c in record.captions] if cleaning else record.captions
@@ -104,7 +104,7 @@ def read(
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Place,
     examples: Examples,
     cut: Callable[[str], Sequence[str]] = text.tokenize,
     on_captioned: Callable[[int], object] = lambda pictures: None,

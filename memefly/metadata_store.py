@@ -60,9 +60,7 @@ def parsed(url: str) -> urllib.parse.SplitResult:
             "MySQL's or MariaDB's, mysql://USER@HOST:PORT/DATABASE"
         )
     if not whole or found.query or found.fragment or "/" in found.path[1:]:
-        raise ConfigError(
-            "storage.metadata: expected the server of a database, as mysql://USER@HOST:PORT/DATABASE"
-        )
+        raise ConfigError("storage.metadata: expected the server of a database, as mysql://USER@HOST:PORT/DATABASE")
     if found.password is not None:
         raise ConfigError(
             f"storage.metadata: {_without_password(found)} has a password in it, which summaries and W&B would be "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from memefly import textfile
 from memefly.commands.knobs import add_knobs, drawn, knobs_of
-from memefly.commands.parser import Command, positive
+from memefly.commands.parser import Command, place, positive
 from memefly.errors import DataError, PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
@@ -40,7 +40,7 @@ def add_meme(command: Command) -> None:
         "--out", required=True, metavar="FILE", help="*.png, .jpg, .webp or .gif; a folder where it ends in /"
     )
     meme.add_argument(
-        "--model", type=Path, metavar="DIR", help="writes the words: a version, or the folder of versions"
+        "--model", type=place, metavar="DIR", help="writes the words: a version, or the folder of versions"
     )
     meme.add_argument(
         "--text", action="append", metavar="TEXT", help="words of one's own: once a text box, or once for all of them"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memefly import textfile
 from memefly.commands.knobs import add_knobs, drawn, knobs_of
-from memefly.commands.parser import Command, add_model, add_root, finite, positive
+from memefly.commands.parser import Command, add_model, add_root, finite, place, positive
 from memefly.errors import PictureError, UnsafeError, UsageError
 from memefly.exported.manifest import newest_version, read_manifest
 from memefly.quiet import import_tensorflow
@@ -92,13 +92,13 @@ def add_evaluate(command: Command, of_root: OfRoot | None = None) -> None:
         "--data data/flickr8k",
     )
     judged = evaluator.add_mutually_exclusive_group(required=True)
-    judged.add_argument("--model", type=Path, metavar="DIR", help="a version, or the folder of versions")
+    judged.add_argument("--model", type=place, metavar="DIR", help="a version, or the folder of versions")
     judged.add_argument("--root", type=Path, metavar="DIR", help="of a pipeline; with --config and --set as for train")
-    evaluator.add_argument("--data", required=True, type=Path, metavar="DIR", help="a data set in the canonical form")
+    evaluator.add_argument("--data", required=True, type=place, metavar="DIR", help="a data set in the canonical form")
     evaluator.add_argument("--config", metavar="FILE|PRESET", help="of the pipeline, with --root")
     evaluator.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="likewise; may be repeated")
     evaluator.add_argument("--split", choices=("train", "val", "eval"), default="eval", metavar="S", help="(eval)")
-    evaluator.add_argument("--against", type=Path, metavar="DIR", help="another model, on the same pictures")
+    evaluator.add_argument("--against", type=place, metavar="DIR", help="another model, on the same pictures")
     evaluator.add_argument("--beam", type=positive, metavar="K", help="search with a beam of K (each model's own)")
     evaluator.add_argument(
         "--draws", type=positive, default=1, metavar="N", help="captions of each picture, of a model that draws (1)"
@@ -244,7 +244,7 @@ def add_export(command: Command) -> None:
     exporter.add_argument(
         "--data",
         required=True,
-        type=Path,
+        type=place,
         metavar="DIR",
         help="the data set of the model: train calibrates, eval is what both forms are compared on",
     )

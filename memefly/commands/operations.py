@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 
 from memefly import textfile
-from memefly.commands.parser import Command, add_root, not_negative, positive, server
+from memefly.commands.parser import Command, add_root, not_negative, place, positive, server
 from memefly.errors import UsageError
 from memefly.quiet import import_tensorflow
 
@@ -277,7 +276,7 @@ def add_forget(command: Command) -> None:
         metavar="IMAGE|CAPTION",
         help="a picture's file, its name in the data set, the SHA-256 of its file; or words",
     )
-    forget.add_argument("--data", required=True, type=Path, metavar="DIR", help="the data set it is in, or was")
+    forget.add_argument("--data", required=True, type=place, metavar="DIR", help="the data set it is in, or was")
     add_root(forget)
     forget.add_argument("--why", default="", metavar="TEXT", help="goes into the record, which has nothing of it else")
     forget.add_argument("--dry-run", action="store_true", help="only say which models saw it")

@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from memefly import __version__, temporary
-from memefly.errors import MemeflyError, refused
+from memefly import __version__, storage, temporary
+from memefly.errors import MemeflyError, StorageError, refused
+from memefly.storage import Place
 
 Command = Callable[..., argparse.ArgumentParser]  # (name, function, help, examples) -> its own parser
 
@@ -174,8 +175,18 @@ def finite(value: str) -> float:
     return number
 
 
+def place(value: str) -> Place:
+    """A folder of this machine, or one in a store."""
+    try:
+        return storage.at(value)
+    except StorageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a version, or the folder of versions")
+    parser.add_argument(
+        "--model", required=True, type=place, metavar="DIR", help="a version, or the folder of versions"
+    )
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

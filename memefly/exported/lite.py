@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from memefly import images, text
+from memefly import images, storage, text
 from memefly.decoding import decode
 from memefly.decoding_config import DecodingConfig
 from memefly.encoders.standardize import Standardizer
@@ -41,6 +41,7 @@ from memefly.exported.warmup import warmup_pictures
 from memefly.networks import Network
 from memefly.rules import Pieces, break_of, dangling_ids, pieces_of
 from memefly.safety.constraint import Blocked
+from memefly.storage import Place
 
 ENCODER, DECODER, VOCABULARY = "encoder.tflite", "decoder.tflite", "assets/captions"
 _LEAST_CALIBRATION = 20
@@ -165,12 +166,13 @@ def _flatbuffer(function: Callable, uses, signature: tf.TensorSpec, ranges: Call
 class LiteModel:
     """An eight-bit model, loaded. One picture after the other goes through it, on `threads` threads."""
 
-    def __init__(self, folder: Path, threads: int | None = None):
+    def __init__(self, folder: Place, threads: int | None = None):
         self.folder, self.manifest = folder, read_manifest(folder)
         self.read = reader(self.manifest)
         threads = threads or os.cpu_count() or 1
         try:
-            self._interpreters = [Interpreter(str(folder / name), num_threads=threads) for name in (ENCODER, DECODER)]
+            with storage.local(folder) as here:
+                self._interpreters = [Interpreter(str(here / name), num_threads=threads) for name in (ENCODER, DECODER)]
             self._encode, self._decode = (i.get_signature_runner() for i in self._interpreters)
             self._vocabulary = text.Vocabulary.load(folder / VOCABULARY)
         except (OSError, ValueError, RuntimeError) as error:

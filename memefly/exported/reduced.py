@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from memefly import images
+from memefly import images, storage
 from memefly.datasets import records
 from memefly.datasets.splits import Splitting
 from memefly.decoding_config import DecodingConfig
@@ -37,6 +37,7 @@ from memefly.exported.parts import load_parts
 from memefly.exported.saved_model import ExportedModel
 from memefly.metrics import score
 from memefly.spelling import Spelling
+from memefly.storage import Place
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Verdict:
 
 
 def reduce(
-    model: str | Path,
+    model: str | Place,
     out: str | Path,
     precision: Literal["bf16", "int8"],
-    data: str | Path,
+    data: str | Place,
     *,
     calibration: int = 200,
     pictures: int | None = None,
@@ -74,7 +75,7 @@ def reduce(
     eval (None: all) judge. The version keeps its number; where `out` is the folder of versions itself, it gets the
     next, as another version to promote. Raises `ModelError` or `DataError`, and leaves nothing half written.
     """
-    full, data, out = loading.load(model), Path(data), Path(out)
+    full, data, out = loading.load(model), storage.at(data), Path(out)
     if isinstance(full, LiteModel) or full.manifest.get("precision"):
         raise ModelError(f"{full.folder} is a smaller form itself; give the model that it was made of")
     version = _version(full)
@@ -138,7 +139,7 @@ def _to_bfloat16(model: ExportedModel, folder: Path) -> None:
     export(small, folder, manifest_of_smaller(model.manifest, "bf16"))
 
 
-def _pictures(model: ExportedModel, data: Path) -> tuple[list[records.Record], list[records.Record]]:
+def _pictures(model: ExportedModel, data: Place) -> tuple[list[records.Record], list[records.Record]]:
     """What the model was trained on, in an order of chance, and what judges it."""
     splitting = Splitting.of_model(model.manifest["config"])
     by_split: dict[str, list[records.Record]] = {"train": [], "eval": []}
@@ -151,7 +152,7 @@ def _pictures(model: ExportedModel, data: Path) -> tuple[list[records.Record], l
     return by_split["train"], by_split["eval"]
 
 
-def _read(data: Path, wanted: Sequence[records.Record], most: int | None) -> tuple[list[bytes], list[tuple[str, ...]]]:
+def _read(data: Place, wanted: Sequence[records.Record], most: int | None) -> tuple[list[bytes], list[tuple[str, ...]]]:
     pictures, captions = [], []
     for record in wanted:
         with contextlib.suppress(PictureError):  # quarantined by the pipeline too

@@ -15,18 +15,19 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memefly import storage
 from memefly.decoding_config import PREFIX
-from memefly.errors import ModelError
+from memefly.errors import ModelError, StorageError
 from memefly.exported.captions import Looked
 from memefly.exported.manifest import newest_version
 from memefly.exported.warmup import LARGEST_BATCH
 from memefly.serving.backends import Answer, Status, answered, model_of
 from memefly.serving.batching import Batcher
+from memefly.storage import Place
 
 log = logging.getLogger("memefly.service")
 
@@ -41,7 +42,7 @@ _Asked = tuple[bytes, dict[str, Any]]  # a picture, and its knobs
 class _Loaded:
     """A version, and who still asks it."""
 
-    def __init__(self, folder: Path, largest_batch: int):
+    def __init__(self, folder: Place, largest_batch: int):
         from memefly.exported import loading
 
         self.folder = folder
@@ -63,11 +64,11 @@ class _Loaded:
 
 
 class LocalModel:
-    def __init__(self, folder: str | Path, largest_batch: int = LARGEST_BATCH, watch: float = WATCH):
-        self._folder, self._largest_batch = Path(folder), largest_batch
+    def __init__(self, folder: str | Place, largest_batch: int = LARGEST_BATCH, watch: float = WATCH):
+        self._folder, self._largest_batch = storage.at(folder), largest_batch
         self._lock = threading.Condition()
         self._current = _Loaded(newest_version(folder), largest_batch)
-        self._passed_over: Path | None = None
+        self._passed_over: Place | None = None
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
         if watch and self._current.folder != self._folder:
@@ -118,13 +119,13 @@ class LocalModel:
         while not self._ended.wait(seconds):
             try:
                 newest = newest_version(self._folder)
-            except (ModelError, OSError) as error:
+            except (ModelError, StorageError, OSError) as error:
                 log.warning("%s: %s; version %s goes on", self._folder, error, self._current.folder.name)
                 continue
             if newest not in (self._current.folder, self._passed_over):
                 self._take_up(newest)
 
-    def _take_up(self, folder: Path) -> None:
+    def _take_up(self, folder: Place) -> None:
         try:
             new = _Loaded(folder, self._largest_batch)
         except Exception as error:  # whatever is wrong with it, there is one that answers
