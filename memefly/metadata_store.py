@@ -80,12 +80,10 @@ def is_there(root: str | Path) -> bool:
     return bool(there.metadata) or (there.root / METADATA).is_file()
 
 
-def check_server(root: str | Path) -> None:
-    """Raises `UsageError` where the server that a ROOT names does not let it in, or where the database is another
-    ROOT's; a database that nobody has used is this one's from now on. Nothing to do where no server is named."""
+def claim(root: str | Path) -> bool:
+    """Of a ROOT that names a server: whether its database was nobody's, and is this ROOT's from now on. Raises
+    `UsageError` where the server does not let it in, or where the database is another ROOT's."""
     there = layout.of(root)
-    if not there.metadata:
-        return
     url = parsed(there.metadata)
     host, port = url.hostname or "", url.port or _PORT
     try:
@@ -101,11 +99,13 @@ def check_server(root: str | Path) -> None:
         if not owners:
             kind = store.put_context_type(protos.ContextType(name=_OWNER))
             store.put_contexts([protos.Context(type_id=kind, name=there.id)])
-        elif there.id not in owners:
+            return True
+        if there.id not in owners:
             raise UsageError(
                 f"the database {there.metadata} belongs to another ROOT, and names in it are under that one; take a "
                 f"database of its own for {there.root}"
             )
+        return False
 
 
 def _has_type(store: Any) -> bool:

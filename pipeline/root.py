@@ -49,7 +49,8 @@ def check(root: str | Path) -> None:
         elif there.root not in place.parents:
             root_folder.check_elsewhere(place, f"storage.{name}")
     if there.metadata:
-        metadata_store.check_server(root)
+        if metadata_store.claim(root):
+            _start_afresh(Path(root))
     else:
         _check_metadata(Path(root))
 
@@ -81,10 +82,10 @@ def _start_afresh(root: Path) -> None:
     artifacts = layout.of(root).artifacts
     if not artifacts.is_dir() or not any(artifacts.iterdir()):
         return
-    if isinstance(artifacts, storage.Remote):
+    if root not in artifacts.parents:
         raise UsageError(
-            f"{artifacts} has artifacts already, and no ML Metadata in {root} knows of them; take another "
-            "storage.artifacts, or put the ML Metadata back"
+            f"{artifacts} has artifacts already, and ML Metadata of {root} does not know them: they are another's, or "
+            "its ML Metadata is gone. Take another storage.artifacts, or put the ML Metadata back"
         )
     aside, number = artifacts.with_name(f"{ARTIFACTS}.unknown"), 1
     while aside.exists():

@@ -68,6 +68,17 @@ def test_imports_point_one_way(folder, forbidden):
         assert not found, f"{path.relative_to(HOME)} imports {found}"
 
 
+def test_components_read_and_write_through_storage():
+    """Their artifacts may lie in a store. What stays in ROOT, runs elsewhere, or is told of this machine's folders may
+    ask for paths."""
+    own = {"container.py", "places.py", "replay.py", "training.py", "training_process.py"}
+    for path in files("components"):
+        called = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+                  and isinstance(node.func, ast.Name)}  # fmt: skip
+        assert path.name in own or not called & {"Path", "open"}, path
+        assert path.name in own or "shutil" not in imports(path) or path.parent.name == "version_pusher", path
+
+
 def test_no_two_files_import_one_another():
     found = {str(p): {str(f) for name in imports(p) if (f := file_of(name)) and f != p} for p in files(*FLOORS)}
     assert sum(map(len, found.values())) > 300

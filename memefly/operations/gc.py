@@ -150,8 +150,9 @@ def _artifacts(root: Path, known: set[str], kept: set[str], found: Plan) -> Iter
 def _features(places: Layout, kept: set[str], runs_: list[runs.Run], found: Plan) -> Iterator[Waste]:
     """Of encoders that no kept run used, and of pictures that no Examples of one have."""
     store = places.features
-    if store.is_symlink():
-        found.unsure.append("features: a link, others may use what is there")
+    if store.is_symlink() or places.root not in store.parents:
+        what = "a link" if store.is_symlink() else f"in {store}"
+        found.unsure.append(f"features: {what}, others may use what is there")
         return
     if not store.is_dir():
         return

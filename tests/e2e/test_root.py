@@ -11,6 +11,7 @@ import pytest
 from whole_run import NAME
 
 from components import places
+from memefly import layout
 from memefly.errors import FeaturesError, UsageError
 from memefly.serving import promotion
 from pipeline import root as known_root
@@ -250,6 +251,33 @@ def test_places_are_names_of_folders(tmp_path):
     with pytest.raises(ValueError, match="no such place is open"):
         places.PlacesFilesystem.exists("root://a")
     assert json.loads(places.resolve('{"a": "data://"}')) == {"a": "data://"}, "known only while it is open"
+
+
+def test_a_part_of_a_root_may_lie_elsewhere(tmp_path):
+    elsewhere = {"artifacts": "gs://bucket/team/artifacts", "versions": "/models/captioner"}
+    layout.settle(tmp_path, elsewhere)
+    known = places.Places.of_root(tmp_path, data="gs://bucket/pictures")
+    for uri, path in (
+        ("root://artifacts/Trainer/model/7", "gs://bucket/team/artifacts/Trainer/model/7"),
+        ("root://artifacts", "gs://bucket/team/artifacts"),
+        ("root://artifacts.unknown/7", f"{tmp_path}/artifacts.unknown/7"),
+        ("root://features", f"{tmp_path}/features"),
+        ("root://serving/captioner/17", "/models/captioner/17"),
+        ("root://serving/models.config", f"{tmp_path}/serving/models.config"),
+        ("root://", str(tmp_path)),
+        ("data://images/a.jpg", "gs://bucket/pictures/images/a.jpg"),
+    ):
+        assert known.absolute(uri) == path and known.relative(path) == uri
+
+
+def test_artifacts_of_another_root_are_left_alone(tmp_path):
+    theirs = tmp_path / "artifacts" / "Trainer" / "model" / "7"
+    theirs.mkdir(parents=True)
+    root = tmp_path / "root"
+    layout.settle(root, {"artifacts": str(tmp_path / "artifacts")})
+    with pytest.raises(UsageError, match=r"has artifacts already.*they are another's"):
+        known_root.check(root)
+    assert theirs.is_dir()
 
 
 # --- as folders are called, and as they may be ------------------------------------------------------------------------
