@@ -66,10 +66,14 @@ def replacing(path: str | Place) -> Iterator[Path]:
             copy(partial, path)
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
-    yield partial
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def replace(path: str | Place, content: str | bytes) -> None:

@@ -169,6 +169,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             had, self.server.had = self.server.had, Counter()
             self.server.faults = Faults(**json.loads(body))
             self._send(200, {"Content-Type": "application/json"}, json.dumps(had).encode())
+        elif self.path.endswith("/storageLayout"):  # which later TensorFlows ask for, and the emulator does not know
+            self._send(200, {"Content-Type": "application/json"}, b'{"hierarchicalNamespace": {"enabled": false}}')
         elif fault := self._fault():
             self._send(fault, {"Content-Type": "application/json"}, b'{"error": {"code": %d}}' % fault)
         else:

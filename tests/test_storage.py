@@ -107,7 +107,7 @@ def test_where_a_block_fails_nothing_appears(place):
     with pytest.raises(RuntimeError), storage.replacing(place / "kept") as partial:
         partial.write_text("half of what was to")
         raise RuntimeError
-    assert (place / "kept").read_text() == "before"
+    assert (place / "kept").read_text() == "before" and storage.sizes(place) == {"kept": 6}
 
 
 def test_a_place_in_a_store_is_known_by_its_name(store):

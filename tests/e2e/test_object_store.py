@@ -37,17 +37,10 @@ def store(tmp_path_factory, memes):
 def finished(store, tmp_path_factory, small_encoder):
     """A ROOT whose run is over, and what it said; the store was not at its best meanwhile."""
     root = tmp_path_factory.mktemp("root")
-    again = command(DATA, root, small_encoder, "--json")
-    # No lists that lag: Beam and TensorFlow Transform bear none, nor the latter an error while it renames its folders.
-    bad = {"error_every": 97, "slow": 0.002}
-    store.put_in(**bad)
-    run(store, [*again, *ELSEWHERE, "--to", "StrictExampleValidator"])
+    store.put_in(error_every=97, slow=0.002)  # and no lag: Beam and TensorFlow Transform bear none (docs/storage.md)
+    done = run(store, command(DATA, root, small_encoder, *ELSEWHERE, "--json"))
     had = store.put_in()
-    run(store, [*again, "--to", "Transform"])
-    store.put_in(**bad)
-    done = run(store, again)
-    then = store.put_in()
-    assert min(had["error"], then["error"]) > 3 and min(had["slow"], then["slow"]) > 50, (had, then)
+    assert had["error"] > 5 and had["slow"] > 100, had
     return root, json.loads(done.stdout)
 
 
