@@ -350,6 +350,8 @@ def _restore(serving: Path, content: str | None) -> None:
 @contextlib.contextmanager
 def _locked(serving: Path) -> Iterator[None]:
     """Two moves at once would each forget the other's."""
+    if serving not in layout.of(serving.parent).versions.parents and serving.parent.is_dir():
+        serving.mkdir(exist_ok=True)  # versions lie elsewhere, and labels here
     if not serving.is_dir():
         raise PromotionError(f"no folder {serving}: nothing was pushed there yet. Is --root the pipeline's?")
     with (serving / ".promotions.lock").open("w") as file:
