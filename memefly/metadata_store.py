@@ -84,16 +84,6 @@ def claim(root: str | Path) -> bool:
     """Of a ROOT that names a server: whether its database was nobody's, and is this ROOT's from now on. Raises
     `UsageError` where the server does not let it in, or where the database is another ROOT's."""
     there = layout.of(root)
-    url = parsed(there.metadata)
-    host, port = url.hostname or "", url.port or _PORT
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT).close()
-    except OSError as error:
-        raise UsageError(
-            f"nothing answers at {host}:{port} ({(error.strerror or str(error)).lower()}), where "
-            f"{there.root / layout.FILE} says that ML Metadata is; start the server, or see whether it is reached from "
-            "here"
-        ) from None
     with opened(root, writes=True) as (store, protos):
         owners = [one.name for one in store.get_contexts_by_type(_OWNER)] if _has_type(store) else []
         if not owners:
@@ -108,6 +98,20 @@ def claim(root: str | Path) -> bool:
         return False
 
 
+def _reach(there: layout.Layout) -> None:
+    """Raises `UsageError` where nothing answers: ML Metadata's client would wait for minutes, and not say for what."""
+    url = parsed(there.metadata)
+    host, port = url.hostname or "", url.port or _PORT
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT).close()
+    except OSError as error:
+        raise UsageError(
+            f"nothing answers at {host}:{port} ({(error.strerror or str(error)).lower()}), where "
+            f"{there.root / layout.FILE} says that ML Metadata is; start the server, or see whether it is reached from "
+            "here"
+        ) from None
+
+
 def _has_type(store: Any) -> bool:
     return any(kind.name == _OWNER for kind in store.get_context_types())
 
@@ -119,6 +123,8 @@ def opened(root: str | Path, writes: bool) -> Iterator[tuple[Any, Any]]:
     there = layout.of(root)
     where = there.metadata or str(there.root / METADATA)
     protos = _protos(where)
+    if there.metadata:
+        _reach(there)
     from ml_metadata import errors
     from ml_metadata.metadata_store import metadata_store
 

@@ -80,6 +80,12 @@ def _spec(config: PipelineConfig, image: str, data: str | None) -> dict[str, Any
             f"data.schema is {config.data.schema_file}, a file of this machine; expected the one of the package, which "
             "containers have too: put yours in its place in the image, at memefly/schemas/captions.pbtxt"
         )
+    if elsewhere := [key for key, place in config.storage.model_dump().items() if place]:
+        raise ConfigError(
+            f"storage.{elsewhere[0]} is {getattr(config.storage, elsewhere[0])}: on Kubeflow artifacts and ML Metadata "
+            "are where the installation puts them, features and versions under a run's root_folder; expected it to be "
+            f"empty (--set storage.{elsewhere[0]}='')"
+        )
     known = Known(
         fingerprint=records.fingerprint(data) if data else "",
         forgotten="",

@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from memefly import engine, provenance, textfile
-from memefly.errors import EngineError, MemeflyError
+from memefly import engine, layout, metadata_store, provenance, storage, textfile
+from memefly.errors import EngineError, MemeflyError, StorageError, UsageError
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LANES = {"1.21": ((3, 11), (3, 13), "2.39"), "1.16": ((3, 10), (3, 10), "2.31")}  # Pythons, and the least glibc
@@ -51,7 +51,8 @@ def examine(
     """Of what is asked, in that order; what hangs is given up after seconds, and told. Raises nothing."""
     checks: dict[str, Callable[[], Iterator[Found]]] = {
         "python": python, "packages": packages, "processor": processor, "memory": memory, "disk": lambda: disk(root),
-        "beam": lambda: runner(job_endpoint, worker_pool), "wandb": wandb, "serving": lambda: serving(tf_serving),
+        "storage": lambda: elsewhere(root), "beam": lambda: runner(job_endpoint, worker_pool), "wandb": wandb,
+        "serving": lambda: serving(tf_serving),
     }  # fmt: skip
     with ThreadPoolExecutor(len(checks)) as pool:
         return [found for several in pool.map(_safely, checks, checks.values()) for found in several]
@@ -194,6 +195,30 @@ def runner(job_endpoint: str | None = None, worker_pool: str | None = None) -> I
         yield Found(
             "beam", OK, f"Apache Beam {version}; runs on this machine unless `beam:` of a configuration says other"
         )
+
+
+def elsewhere(root: str | Path | None) -> Iterator[Found]:
+    """What of a ROOT does not lie in it: whether it may be written there."""
+    if root is None:
+        return
+    there = layout.of(root)
+    for name in layout.INSIDE:
+        place = getattr(there, name)
+        if isinstance(place, storage.Remote):
+            try:
+                storage.probe(place)
+                yield Found("storage", OK, f"{name} in {place}, which may be written to")
+            except StorageError as error:
+                yield Found(
+                    "storage", WRONG, f"{name}: {error}", f"see docs/storage.md, and {there.root / layout.FILE}"
+                )
+    if there.metadata:
+        try:
+            with metadata_store.opened(root, writes=False) as (store, _):
+                told = f"ML Metadata at {there.metadata}, {len(store.get_artifacts()):,} artifacts"
+            yield Found("storage", OK, told)
+        except UsageError as error:
+            yield Found("storage", WRONG, str(error), "start the server; see docs/storage.md")
 
 
 def wandb() -> Iterator[Found]:

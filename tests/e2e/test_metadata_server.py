@@ -46,6 +46,9 @@ class TestServer:
         said = run([*MEMEFLY, "runs", "--root", str(root), "--json"], server.environment).stdout
         assert first["run_id"] in said
         assert run([*MEMEFLY, "gc", "--root", str(root)], server.environment).stdout
+        assert (
+            f"ML Metadata at {server.url}" in run([*MEMEFLY, "doctor", "--root", str(root)], server.environment).stdout
+        )
 
         # Its password is told to nobody.
         secret = next(iter(server.environment.values())).encode()
@@ -66,6 +69,9 @@ class TestServer:
         # And a server that is not there is told at once; started again, all is as it was.
         server.stop()
         gone = run(to_features, server.environment, status=2)
+        assert run([*MEMEFLY, "doctor", "--root", str(root)], server.environment, status=1).stdout.count(
+            "nothing answers"
+        )
         assert f"nothing answers at 127.0.0.1:{server.port} (connection refused)" in gone.stderr
         server.start()
         back = json.loads(run(to_features, server.environment).stdout)

@@ -94,6 +94,7 @@ def test_commands_find_it(finished, store, memes, tmp_path):
     assert f'"version": {version}' in memefly(store, "lineage", "latest", "--root", str(root), "--json")
     said = json.loads(run(store, [*MEMEFLY, "features", "--root", str(root), "--check", "--json"]).stdout)
     assert said["entries"] == 60 and not said["damaged"]
+    assert memefly(store, "doctor", "--root", str(root), "--json").count("which may be written to") == 3
     memefly(store, "promote", "--root", str(root), "--version", "latest", "--to", "stable")
     assert f'base_path: "{PLACES["versions"]}"' in (root / "serving" / "models.config").read_text()
     assert "artifacts" in memefly(store, "gc", "--root", str(root), "--keep", "1")

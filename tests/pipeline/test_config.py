@@ -154,3 +154,10 @@ def test_what_is_wrong_is_told_without_what_opens_a_store():
     with pytest.raises(ConfigError) as told:
         config.load("tiny", ["beam='--s3_secret_access_key=hush,--runner=x'"])
     assert "hush" not in str(told.value) and "--s3_secret_access_key=(not told)" in str(told.value)
+    in_an_url = ["--flink_master=http://me:hush@flink:8081", "--runner=FlinkRunner"]
+    assert (
+        config.load("tiny", [f"beam={in_an_url}"]).told()["beam"][0] == "--flink_master=http://me:(not told)@flink:8081"
+    )
+    with pytest.raises(ConfigError) as told:
+        config.load("tiny", ["beam=--flink_master=http://me:hush@flink:8081"])
+    assert "hush" not in str(told.value) and "http://me:(not told)@flink" in str(told.value)
