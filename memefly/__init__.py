@@ -12,5 +12,5 @@ __version__ = "0.1.0"
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # And how it reads Google Cloud Storage (its gcs_file_system.cc): else it fetches 64 MiB of an object where one byte is
 # wanted, and takes for there what was there five seconds ago.
-os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(4 << 20))
+os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(1 << 19))
 os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")

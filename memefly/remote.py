@@ -218,6 +218,16 @@ class Remote(_Path):
 
         return self._ask("read", read)
 
+    def read_part(self, offset: int, length: int) -> bytes:
+        """Raises `FileNotFoundError`."""
+
+        def read(gfile) -> bytes:
+            with gfile.GFile(str(self), "rb") as file:
+                file.seek(offset)
+                return file.read(length)
+
+        return self._ask("read", read)
+
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self.read_bytes().decode(encoding, errors)
 

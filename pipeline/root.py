@@ -136,7 +136,8 @@ def drop_without_features(handle: metadata.Metadata, places: Places, *, every: b
         folder = storage.at(places.absolute(artifact.uri))
         store = image_features.read(str(folder)).store(places.absolute(STORE))
         known = (strings(f["image_id"])[0] for split in sorted(folder.glob("Split-*")) for f in read(split))
-        lost = sum(not store.has(image_id) for image_id in known)
+        # What a training lacks may be there, and damaged.
+        lost = sum(store.get(one) is None if every else not store.has(one) for one in known)
         if lost:
             log.warning("%s lacks the features of %d pictures, which are encoded anew", store.folder, lost)
             (folder / image_features.FILE).unlink()

@@ -48,7 +48,7 @@ _PARTS = (
 class Faults:
     """What is wrong with the store."""
 
-    error_every: int = 0  # each so manieth request is answered with 503
+    error_every: int = 0  # each so manieth request is answered with 503, but for batches, which Beam never asks again
     dead: bool = False  # all are
     forbidden: bool = False  # all are answered with 403
     slow: float = 0.0  # seconds before each answer that has content
@@ -184,11 +184,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _fault(self) -> int:
         faults = self.server.faults
+        batch = self.path.startswith("/batch/")
         with self.server.lock:
-            self.server.asked += 1
+            self.server.asked += not batch
             if faults.forbidden:
                 return 403
-            if faults.dead or (faults.error_every and self.server.asked % faults.error_every == 0):
+            if faults.dead or (faults.error_every and not batch and self.server.asked % faults.error_every == 0):
                 self.server.had["error"] += 1
                 return 503
         return 0

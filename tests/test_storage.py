@@ -238,11 +238,16 @@ def test_features_of_either_kind(place):
     made = np.arange(48, dtype=np.float16).reshape(2, 2, 12)
     features.put("ab" * 32, made)
     assert features.has("ab" * 32) and (features.get("ab" * 32) == made).all() and features.get("cd" * 32) is None
-    path = features.path("ab" * 32)
+    features.put("cd" * 32, made + 1)
+    assert features.compact() == 1 and len(storage.sizes(place)) == 2  # a pack, and its index
+    assert (features.get("ab" * 32) == made).all() and (features.get("cd" * 32) == made + 1).all()
+    features.put("ef" * 32, made)
+    path = features.path("ef" * 32)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert features.get("ab" * 32) is None
-    features.discard("ab" * 32)
-    assert not features.has("ab" * 32) and not list(features.keys())
+    assert features.get("ef" * 32) is None
+    assert features.discard(["ab" * 32, "ef" * 32]) == 2
+    assert list(features.keys()) == ["cd" * 32] and features.discard(["cd" * 32]) == 1
+    assert not list(features.keys()) and storage.sizes(place) == {}
 
 
 def test_a_data_set_of_either_kind(place, memes):

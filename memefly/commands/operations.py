@@ -344,11 +344,13 @@ def add_features(command: Command) -> None:
         "say what a root's store of features holds, and with --check whether all of it is whole",
         "  memefly features --root root\n"
         "  memefly features --root root --check\n"
-        "  memefly features --root root --check --delete     # what is damaged, for ImageFeatures to encode again",
+        "  memefly features --root root --check --delete     # what is damaged, for ImageFeatures to encode again\n"
+        "  memefly features --root root --compact            # large packs of small ones",
     )
     add_root(features)
     features.add_argument("--check", action="store_true", help="read every entry and verify its checksum")
     features.add_argument("--delete", action="store_true", help="remove what --check finds damaged")
+    features.add_argument("--compact", action="store_true", help="make large packs of small ones, and of single files")
     features.add_argument("--json", action="store_true", help="one JSON object an encoder")
 
 
@@ -359,13 +361,14 @@ def _features(arguments: argparse.Namespace) -> int:
 
     if arguments.delete and not arguments.check:
         raise UsageError("--delete removes what --check finds; give both")
-    with lock.held(arguments.root) if arguments.delete else contextlib.nullcontext():
-        found = features.read(arguments.root, arguments.check, arguments.delete)
+    with lock.held(arguments.root) if arguments.delete or arguments.compact else contextlib.nullcontext():
+        found = features.read(arguments.root, arguments.check, arguments.delete, arguments.compact)
     for one in found:
         if arguments.json:
             print(textfile.to_json(one.as_dict()))
             continue
-        print(f"encoder {one.encoder}: {one.entries:,} entries, {one.bytes / 2**20:,.1f} MiB", end="")
+        size = f"{one.bytes / 2**20:,.1f} MiB"
+        print(f"encoder {one.encoder}: {one.entries:,} entries in {one.packs:,} packs, {size}", end="")
         print(f", {one.cut_off} left by writers that were killed" if one.cut_off else "")
         for key in one.damaged:
             print(f"  damaged: {key}")

@@ -26,6 +26,7 @@ class Stored:
     writers that were killed left behind."""
 
     encoder: str  # the beginning of its digest, 16 hex
+    packs: int
     entries: int
     bytes: int
     damaged: tuple[str, ...]
@@ -35,33 +36,37 @@ class Stored:
         return asdict(self)
 
 
-def read(root: str | Path, check: bool = False, delete: bool = False) -> list[Stored]:
+def read(root: str | Path, check: bool = False, delete: bool = False, compact: bool = False) -> list[Stored]:
     """Of every encoder that pictures went through. With `check` each entry is read, and its checksum verified; with
-    `delete`, too, what fails it is removed, so that ImageFeatures encodes it again. Raises `UsageError` where there is
-    no store."""
+    `delete`, too, what fails it is removed, so that ImageFeatures encodes it again. With `compact`, before that, small
+    packs and single files become large packs. Raises `UsageError` where there is no store."""
     folder = layout.of(root).features
     if not folder.is_dir():
         raise UsageError(f"{root}: has no features yet; expected a root where the pipeline ran as far as ImageFeatures")
-    return [_of(FeatureStore(folder, path.name), check, delete) for path in sorted(folder.iterdir()) if path.is_dir()]
+    stores = [FeatureStore(folder, path.name) for path in sorted(folder.iterdir()) if path.is_dir()]
+    if compact:
+        for store in stores:
+            store.compact()
+    return [_of(store, check, delete) for store in stores]
 
 
 def _of(store: FeatureStore, check: bool, delete: bool) -> Stored:
-    entries = size = 0
+    entries = 0
     damaged: list[str] = []
     with ThreadPoolExecutor(_READERS) as readers, tqdm(
         desc=store.folder.name, unit=" entries", disable=None if check else True
     ) as bar:  # fmt: skip
         for keys in _batches(store.keys()):
             entries += len(keys)
-            size += sum(store.path(key).stat().st_size for key in keys)
             if check:
                 whole = readers.map(lambda key: store.get(key) is not None, keys)
                 damaged += [key for key, fine in zip(keys, whole) if not fine]
             bar.update(len(keys))
-    for key in damaged if delete else ():
-        store.discard(key)
+    if damaged and delete:
+        store.discard(damaged)
     cut_off = sum(1 for _ in store.folder.glob("*/.partial-*"))
-    return Stored(store.folder.name, entries, size, tuple(damaged), cut_off)
+    packs = len(store.packs.all())
+    return Stored(store.folder.name, packs, entries, store.size(), tuple(damaged), cut_off)
 
 
 def _batches(keys: Iterator[str]) -> Iterator[list[str]]:

@@ -21,6 +21,7 @@ from typing import Any
 from memefly import inventory, layout, storage, textfile
 from memefly.datasets import forgotten
 from memefly.datasets import records as lines
+from memefly.encoders.feature_store import FLIPPED, FeatureStore
 from memefly.errors import UsageError
 from memefly.layout import Layout
 from memefly.operations import sightings
@@ -42,7 +43,7 @@ class Forgotten:
     digest: str
     data: int = 0  # records of the data set that were changed or taken out
     pictures: int = 0  # files of the data set
-    features: int = 0  # files of the feature store
+    features: int = 0  # entries of the feature store
     examples: int = 0  # Examples that were changed or taken out
     files: list[str] = field(default_factory=list)  # others under ROOT that told of it
     models: list[Model] = field(default_factory=list)  # that were given it
@@ -165,9 +166,9 @@ def _without(content: str, what: Sought) -> str:
 
 def _clean_features(root: Path, what: Sought, done: Forgotten) -> None:
     if what.kind == PICTURE:
-        for path in layout.of(root).features.glob(f"*/{what.digest[:2]}/{what.digest}*"):
-            path.unlink()
-            done.features += 1
+        features = layout.of(root).features
+        for folder in sorted(features.iterdir()) if features.is_dir() else ():
+            done.features += FeatureStore(features, folder.name).discard([what.digest, what.digest + FLIPPED])
 
 
 def _clean_examples(folder: Place, what: Sought, found: Sightings, done: Forgotten) -> None:

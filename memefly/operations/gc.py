@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from memefly import layout, metadata_store, storage
+from memefly.encoders.feature_store import FeatureStore
 from memefly.layout import Layout
 from memefly.operations import records, runs
 from memefly.serving import promotion
@@ -88,8 +89,15 @@ def collect(root: str | Path, found: Plan) -> None:
                 one.state = protos.Artifact.DELETED
             if gone:
                 store.put_artifacts(gone)
+    entries: dict[str, list[str]] = {}  # of features, by encoder
     for one in found.waste:
-        storage.remove_tree(places.under(one.path))
+        if one.kind == "features" and one.path.count("/") == 2:
+            _, encoder, key = one.path.split("/")
+            entries.setdefault(encoder, []).append(key)
+        else:
+            storage.remove_tree(places.under(one.path))
+    for encoder, keys in entries.items():
+        FeatureStore(places.features, encoder).discard(keys)
 
 
 def _kept(root: Path, every: list[runs.Run], nodes: dict[str, dict], keep: int, old: float) -> dict[str, list[str]]:
@@ -166,10 +174,14 @@ def _features(places: Layout, kept: set[str], runs_: list[runs.Run], found: Plan
         if folder.name not in encoders:
             yield Waste("features", f"features/{folder.name}", _size(folder), "of an encoder that no run uses")
             continue
-        for path in sorted(folder.glob("*/*.f16")):
-            if path.stem[:64] not in pictures:
-                name = f"features/{path.relative_to(store).as_posix()}"
-                yield Waste("features", name, path.stat().st_size, "of a picture that no kept Examples have")
+        of_encoder = FeatureStore(store, folder.name)
+        keys = list(of_encoder.keys())
+        bytes_ = of_encoder.size() // max(1, len(keys))  # all have the same shape
+        for key in keys:
+            if key[:64] not in pictures:
+                yield Waste(
+                    "features", f"features/{folder.name}/{key}", bytes_, "of a picture that no kept Examples have"
+                )
 
 
 def _pictures(folders: list[Place]) -> set[str]:

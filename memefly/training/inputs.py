@@ -91,7 +91,6 @@ class Examples:
             key = image_id.decode() + (FLIPPED if len(mirrored) and mirrored[i] else "")
             features = self.store.get(key)
             if features is None:
-                self.store.discard(key)  # where it is there and damaged, so that it is made anew
                 raise FeaturesError(
                     f"the features of picture {key} are gone from {self.store.folder}, or were damaged; run the "
                     "whole pipeline again: ImageFeatures encodes what is missing"

@@ -6,7 +6,7 @@ import pytest
 from memefly.encoders.feature_store import FeatureStore
 
 FEATURES = np.arange(2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4)
-ID = "ab" + "0" * 62
+ID, OTHER = "ab" + "0" * 62, "cd" + "0" * 62
 
 
 @pytest.fixture
@@ -51,6 +51,47 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch):
         store.put(ID, FEATURES + 1)
     np.testing.assert_array_equal(store.get(ID), FEATURES)
     assert os.listdir(store.path(ID).parent) == [store.path(ID).name]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"?", lambda content: content[:-2], lambda _: b""])
+def test_what_is_damaged_in_a_pack_counts_as_absent_and_is_replaced(store, damage):
+    store.put(ID, FEATURES)
+    store.put(OTHER, FEATURES + 1)
+    assert store.compact() == 1 and not list(store.alone()) and sorted(store.keys()) == [ID, OTHER]
+    np.testing.assert_array_equal(store.get(OTHER), FEATURES + 1)
+    (pack,) = store.folder.rglob("*.pack")
+    pack.write_bytes(damage(pack.read_bytes()))
+    assert store.get(OTHER) is None and store.has(OTHER)
+    store.put(OTHER, FEATURES + 2)
+    np.testing.assert_array_equal(store.get(OTHER), FEATURES + 2)
+    store.compact()
+    np.testing.assert_array_equal(store.get(OTHER), FEATURES + 2)
+    assert store.discard([ID, OTHER, "0" * 64]) >= 1 and not list(store.keys())
+
+
+def test_what_is_put_twice_is_packed_once(store):
+    store.put(ID, FEATURES)
+    store.compact()
+    store.put(ID, FEATURES)
+    assert list(store.keys()) == [ID] and store.compact() == 1
+    assert list(store.keys()) == [ID] and store.size() < 250 and not list(store.alone())
+
+
+def test_a_killed_compaction_loses_nothing(store, monkeypatch):
+    for i in range(20):
+        store.put(f"{i:02x}" * 32, FEATURES + i)
+    monkeypatch.setattr("memefly.encoders.packs.Pack.remove", lambda pack: 1 / 0)
+    store.compact(size=300)
+    store.put("ff" * 32, FEATURES)
+    with pytest.raises(ZeroDivisionError):  # when what was packed before is to be removed
+        store.compact(size=600)
+    again = FeatureStore(store.folder.parent, store.folder.name)
+    assert len(list(again.keys())) == 21
+    for i in range(20):
+        np.testing.assert_array_equal(again.get(f"{i:02x}" * 32), FEATURES + i)
+    monkeypatch.undo()
+    again.compact()
+    assert len(list(again.keys())) == 21 and len(again.packs.all()) == 1
 
 
 def test_wants_float16(store):

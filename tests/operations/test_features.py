@@ -23,22 +23,35 @@ def root(tmp_path):
 
 
 def damage(root, key) -> None:
-    path = FeatureStore(root / "features", "a" * 64).path(key)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    store = FeatureStore(root / "features", "a" * 64)
+    written = store.get(key).tobytes()
+    (path,) = (one for one in store.folder.rglob("*.*") if one.is_file() and written in one.read_bytes())
+    path.write_bytes(path.read_bytes().replace(written, written[:-1] + b"?"))
 
 
 def test_entries_are_counted_by_encoder(root):
     a, b = features.read(root)
     assert (a.encoder, a.entries, a.damaged, a.cut_off) == ("a" * 16, 5, (), 0)
-    assert b.entries == 2 and a.bytes == 5 * (32 + 64), "a header and 32 numbers of 2 bytes"
+    assert b.entries == 2 and a.packs == 0
+    assert a.bytes == 5 * (32 + 64), "a header and 32 numbers of 2 bytes"
+
+
+def test_small_packs_become_a_large_one(root, capsys):
+    assert main(["features", "--root", str(root), "--compact", "--check"]) == 0
+    assert "5 entries in 1 packs" in capsys.readouterr().out
+    a, b = features.read(root, check=True)
+    assert (a.packs, a.entries, b.packs, b.entries) == (1, 5, 1, 2) and not a.damaged
+    assert a.bytes == 5 * (32 + 64) + 28 + 5 * 45, "and an index"
+    damage(root, KEYS[3])
+    assert features.read(root, check=True)[0].damaged == (KEYS[3],)
+    assert main(["features", "--root", str(root), "--check", "--delete"]) == 0
+    assert features.read(root, check=True)[0].entries == 4
 
 
 def test_what_fails_its_checksum_is_found_and_can_be_removed(root, capsys, monkeypatch):
     monkeypatch.setattr(features, "_AT_ONCE", 2)
     damage(root, KEYS[3])
-    FeatureStore(root / "features", "a" * 64).path(KEYS[1]).write_bytes(b"")
+    damage(root, KEYS[1])
     assert features.read(root)[0].damaged == (), "nothing was read"
     assert sorted(features.read(root, check=True)[0].damaged) == [KEYS[1], KEYS[3]]
     assert main(["features", "--root", str(root), "--check"]) == 1
