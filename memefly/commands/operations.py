@@ -368,7 +368,8 @@ def _features(arguments: argparse.Namespace) -> int:
             print(textfile.to_json(one.as_dict()))
             continue
         size = f"{one.bytes / 2**20:,.1f} MiB"
-        print(f"encoder {one.encoder}: {one.entries:,} entries in {one.packs:,} packs, {size}", end="")
+        packs = f", {one.packs:,} pack{'s' if one.packs > 1 else ''}" if one.packs else ""
+        print(f"encoder {one.encoder}: {one.entries:,} entries{packs}, {size}", end="")
         print(f", {one.cut_off} left by writers that were killed" if one.cut_off else "")
         for key in one.damaged:
             print(f"  damaged: {key}")

@@ -38,7 +38,7 @@ def test_entries_are_counted_by_encoder(root):
 
 def test_small_packs_become_a_large_one(root, capsys):
     assert main(["features", "--root", str(root), "--compact", "--check"]) == 0
-    assert "5 entries in 1 packs" in capsys.readouterr().out
+    assert "5 entries, 1 pack, " in capsys.readouterr().out
     a, b = features.read(root, check=True)
     assert (a.packs, a.entries, b.packs, b.entries) == (1, 5, 1, 2) and not a.damaged
     assert a.bytes == 5 * (32 + 64) + 28 + 5 * 45, "and an index"
