@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 
@@ -48,18 +47,17 @@ def test_another_model_is_a_newer_version_even_in_the_same_second(model, serving
     assert int(push(model, serving, {}).name) > int(second.name)  # an old model goes live again as a version of its own
 
 
-@pytest.mark.parametrize("moment", ["copytree", "write_manifest", "replace"])
+@pytest.mark.parametrize("moment", ["copy_tree", "write_manifest", "replace"])
 def test_a_push_that_is_killed_shows_nothing_and_leaves_nothing(model, serving, monkeypatch, moment):
     class Killed(BaseException):
         pass
 
     def die(source, target, *_, **__):
-        if moment == "copytree":  # half way through
-            target.mkdir()
+        if moment == "copy_tree":  # half way through
             (target / "saved_model.pb").write_bytes(b"gr")
         raise Killed
 
-    owner = {"copytree": shutil, "write_manifest": executor, "replace": executor.os}[moment]
+    owner = {"copy_tree": executor.storage, "write_manifest": executor, "replace": executor.os}[moment]
     with monkeypatch.context() as patch:
         patch.setattr(owner, moment, die)
         with pytest.raises(Killed):
