@@ -86,6 +86,12 @@ def _spec(config: PipelineConfig, image: str, data: str | None) -> dict[str, Any
             "are where the installation puts them, features and versions under a run's root_folder; expected it to be "
             f"empty (--set storage.{elsewhere[0]}='')"
         )
+    fitted = config.encoder.projection
+    if fitted and not isinstance(storage.at(fitted), storage.Remote):
+        raise ConfigError(
+            f"encoder.projection is {fitted}, a file of this machine, which no container has; expected one in a store "
+            "that they read, such as gs://bucket/projection.npz"
+        )
     known = Known(
         fingerprint=records.fingerprint(data) if data else "",
         forgotten="",

@@ -177,7 +177,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         target = artifact_utils.get_single_instance(output_dict["features"])
         splits = artifact_utils.decode_split_names(source.split_names)
         config = encoders.EncoderConfig.model_validate_json(exec_properties["encoder"])
-        store = FeatureStore(exec_properties["store"], exec_properties["encoder_digest"])
+        store = FeatureStore(exec_properties["store"], exec_properties["encoder_digest"], config.storage)
 
         if empty := [split for split in splits if _is_empty(artifact_utils.get_split_uri([source], split))]:
             raise DataError(

@@ -24,6 +24,7 @@ def add(command: Command) -> None:
     add_forget(command)
     add_gc(command)
     add_features(command)
+    add_project(command)
 
 
 def add_runs(command: Command) -> None:
@@ -379,3 +380,34 @@ def _features(arguments: argparse.Namespace) -> int:
         elif arguments.check:
             print("  all are whole")
     return 1 if any(one.damaged for one in found) and not arguments.delete else 0
+
+
+def add_project(command: Command) -> None:
+    project = command(
+        "project",
+        _project,
+        "fit a projection of features onto fewer channels (PCA), on the pictures of train that a root has features of",
+        "  memefly project --root root --channels 256 --out pca256.npz\n"
+        "  memefly run --data data/flickr8k --root small --set encoder.projection=pca256.npz",
+    )
+    add_root(project)
+    project.add_argument("--channels", required=True, type=positive, metavar="C", help="to be left")
+    project.add_argument("--out", required=True, type=place, metavar="FILE", help="for encoder.projection")
+    project.add_argument("--pictures", type=positive, default=2000, metavar="N", help="to fit on at most (2000)")
+    project.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _project(arguments: argparse.Namespace) -> int:
+    import_tensorflow()
+    from memefly.operations import project
+
+    found = project.fit(arguments.root, arguments.channels, arguments.out, arguments.pictures)
+    if arguments.json:
+        told = {"channels": found.channels, "of": len(found.mean), "kept": found.kept, "pictures": found.pictures}
+        print(textfile.to_json(told | {"out": str(arguments.out)}))
+    else:
+        print(
+            f"{arguments.out}: {len(found.mean):,} channels to {found.channels:,}, with {found.kept:.1%} of the "
+            f"variance of {found.pictures:,} pictures of train"
+        )
+    return 0

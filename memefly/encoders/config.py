@@ -20,7 +20,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from memefly import images
+from memefly import images, storage
 from memefly.errors import EncoderError
 
 INCEPTION_V3_SIZE = (299, 299)
@@ -49,6 +49,12 @@ class EncoderConfig(BaseModel):
         description="bfloat16 in bulk encoding; auto: where the processor has it and the features agree to 2 %. "
         "Serving is in float32",
     )
+    storage: Literal["float16", "uint8"] = Field(
+        "float16", description="of stored features; uint8: a scale for each channel of a picture, half the size"
+    )
+    projection: str | None = Field(
+        None, description="path of what `memefly project` fitted on train: fewer channels (PCA); null: all"
+    )
     flip: bool = Field(False, description="also encode training pictures mirrored, for training.flip")
     imagenet_url: str = Field(IMAGENET_URL, description="where `imagenet` is downloaded from, such as a mirror")
     cache_dir: str = Field("~/.cache/memefly", description="where downloads are kept")
@@ -56,8 +62,9 @@ class EncoderConfig(BaseModel):
 
 def name(config: EncoderConfig) -> str:
     """A short name for people: `inception_v3/imagenet`, `inception_v3/random-0` or the file's name, with the size of
-    pictures where one was set."""
+    pictures and the projection where one was set."""
     at = f"@{config.size}" if config.size else ""
+    at += f"+{Path(config.projection).stem}" if config.projection else ""
     if config.weights == "imagenet":
         return f"inception_v3/imagenet{at}"
     if config.weights == "random":
@@ -66,9 +73,9 @@ def name(config: EncoderConfig) -> str:
 
 
 def digest(config: EncoderConfig) -> str:
-    """SHA-256 over the weights (the file's bytes, or what they are made from), the picture preprocessing, and what
-    size and precision were asked for: who asked for float32 is never handed what is 1 % off. Not over what `auto` means
-    on this machine, since the one that encodes may be another.
+    """SHA-256 over the weights (the file's bytes, or what they are made from), the picture preprocessing, the form and
+    the projection of what is stored, and what size and precision were asked for: who asked for float32 is never handed
+    what is 1 % off. Not over what `auto` means on this machine, since the one that encodes may be another.
 
     Needs no TensorFlow, so a pipeline can be keyed by it before anything is loaded. Raises `EncoderError` where a
     path leads nowhere.
@@ -90,7 +97,23 @@ def digest(config: EncoderConfig) -> str:
         content.update(f"\0size {config.size}".encode())
     if config.precision != "float32":
         content.update(f"\0{config.precision} {BFLOAT16_TOLERANCE if config.precision == 'auto' else ''}".encode())
+    if config.projection:
+        try:
+            content.update(b"\0projection " + hashlib.sha256(storage.at(config.projection).read_bytes()).digest())
+        except OSError as error:
+            raise EncoderError(
+                f"encoder.projection is {config.projection!r}, which cannot be read ({error.strerror or error}). "
+                "Expected a file that `memefly project` wrote, or null"
+            ) from None
+    if config.storage != "float16":
+        content.update(f"\0storage {config.storage} 1".encode())
     return content.hexdigest()
+
+
+def fitted_on(config: EncoderConfig) -> str:
+    """What a projection is fitted on: the digest of the same encoder as it is without one, whatever its features are
+    computed and stored in."""
+    return digest(config.model_copy(update={"projection": None, "storage": "float16", "precision": "float32"}))
 
 
 def existing(weights: str) -> Path:

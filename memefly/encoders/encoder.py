@@ -3,7 +3,9 @@
     >>> encoder = load(EncoderConfig(weights="random"))
     >>> encoder.encode(pictures)                 # float32 (B, 299, 299, 3) in [-1, 1] to float16 (B, h, w, D)
 
-Features are float16: that halves the store, and training and serving both read what was rounded once.
+Features are float16: that halves the store, and training and serving both read what was rounded once. With
+`storage="uint8"` they are rounded to what is stored (`eight_bits`), with a `projection` they have fewer channels: in
+bulk encoding, in fine-tuning and in what is exported alike.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memefly import devices, images
-from memefly.encoders import precision, weights
-from memefly.encoders.config import BFLOAT16_TOLERANCE, EncoderConfig, digest, name
+from memefly.encoders import eight_bits, precision, projection, weights
+from memefly.encoders.config import BFLOAT16_TOLERANCE, EncoderConfig, digest, fitted_on, name
+from memefly.encoders.projection import Projection
 from memefly.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -43,22 +46,34 @@ class Encoder:
     image_size: tuple[int, int]
     feature_shape: tuple[int, int, int]
     precision: str = "float32"  # of `encode`: auto | float32 | bfloat16
+    storage: str = "float16"  # float16 | uint8
+    projection: Projection | None = None
 
     def features(self, pictures: tf.Tensor) -> tf.Tensor:
-        """Graph op: float32 (B, H, W, 3) in [-1, 1] to float16 (B, h, w, D)."""
-        import tensorflow as tf
-
-        features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
-        return tf.cast(tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX), tf.float16)
+        """Graph op: float32 (B, H, W, 3) in [-1, 1] to float16 (B, h, w, D), as they are stored."""
+        return self._rounded(self._exact(pictures))
 
     def trainable_features(self, pictures: tf.Tensor) -> tf.Tensor:
-        """As `features`, but float32 and with a gradient: rounded to float16 as served, the rounding passed over
+        """As `features`, but float32 and with a gradient: rounded as served, the rounding passed over
         (straight-through), since gradients that small would vanish in float16 themselves."""
         import tensorflow as tf
 
-        features = tf.ensure_shape(self.model(pictures, training=False), [None, *self.feature_shape])
-        features = tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX)
-        return features + tf.stop_gradient(tf.cast(tf.cast(features, tf.float16), tf.float32) - features)
+        features = self._exact(pictures)
+        return features + tf.stop_gradient(tf.cast(self._rounded(features), tf.float32) - features)
+
+    def _exact(self, pictures: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        features = self.model(pictures, training=False)
+        features = self.projection(features) if self.projection else features
+        features = tf.ensure_shape(features, [None, *self.feature_shape])
+        return tf.clip_by_value(features, -FLOAT16_MAX, FLOAT16_MAX)
+
+    def _rounded(self, features: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        features = tf.cast(features, tf.float16)
+        return eight_bits.rounded(features) if self.storage == "uint8" else features
 
     @functools.cached_property
     def graph(self) -> InferenceGraph:
@@ -140,7 +155,15 @@ def load(config: EncoderConfig) -> Encoder:
     model = weights.load(config)
     size, shape = weights.shapes(model, config.weights)
     model.trainable = False
-    return Encoder(name(config), digest(config), model, size, shape, config.precision)
+    found = projection.read(config.projection) if config.projection else None
+    if found and (found.encoder != fitted_on(config) or len(found.mean) != shape[-1]):
+        raise EncoderError(
+            f"encoder.projection: {config.projection} was fitted on another encoder, of {len(found.mean)} channels, "
+            f"than {name(config.model_copy(update={'projection': None}))}, of {shape[-1]}; fit one on this with "
+            "`memefly project`"
+        )
+    shape = (*shape[:2], found.channels) if found else shape
+    return Encoder(name(config), digest(config), model, size, shape, config.precision, config.storage, found)
 
 
 def unfreeze(encoder: Encoder, behind: str) -> list[tf.Variable]:

@@ -7,6 +7,7 @@
 A picture goes through an encoder once, ever: runs, pipelines and machines that share the folder share the work. An
 entry is there whole or not at all (a file is written beside its place and renamed, an object appears when all of it has
 arrived); its checksum is verified at every read, and what does not match counts as absent and is computed again.
+Entries are float16, or in eight bits (`memefly.encoders.eight_bits`); either is read by whoever reads.
 `compact` moves entries from their files into packs (`memefly.encoders.packs`), where they are found as before.
 """
 
@@ -14,27 +15,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 
 from memefly import storage
+from memefly.encoders import eight_bits
 from memefly.encoders.packs import FLIPPED, SIZE, Packs
 from memefly.storage import Place
 
 __all__ = ["FLIPPED", "FeatureStore"]
-_MAGIC = b"MFF1"
-_HEADER = struct.Struct("<4s3I16s")  # magic, (h, w, D), BLAKE2b-128 of the shape and the float16 values
+_MAGIC = {"float16": b"MFF1", "uint8": b"MFF2"}
+_HEADER = struct.Struct("<4s3I16s")  # magic, (h, w, D), BLAKE2b-128 of the shape and of what follows
 
 
 class FeatureStore:
-    """Entries live at ROOT/<encoder digest, 16 hex>/<2 hex>/<image_id>.f16, or in `packs` beside these folders."""
+    """Entries live at ROOT/<encoder digest, 16 hex>/<2 hex>/<image_id>.f16, or in `packs` beside these folders; those
+    that are put are float16 or, with `form` uint8, in eight bits, under the same names."""
 
-    def __init__(self, root: str | Place, encoder_digest: str):
+    def __init__(self, root: str | Place, encoder_digest: str, form: Literal["float16", "uint8"] = "float16"):
+        self._form = form
         self.folder = storage.at(root) / encoder_digest[:16]
         self.packs = Packs(self.folder / "packs")
 
@@ -46,8 +52,11 @@ class FeatureStore:
         """Stores float16 (h, w, D); what is there already gives way to it, unless it is in a pack and whole."""
         if features.dtype != np.float16 or features.ndim != 3:
             raise ValueError(f"expected float16 (h, w, D), got {features.dtype} {features.shape}")
-        payload = np.ascontiguousarray(features).astype("<f2", copy=False).tobytes()
-        header = _HEADER.pack(_MAGIC, *features.shape, _checksum(features.shape, payload))
+        if self._form == "uint8":
+            payload = eight_bits.pack(features)
+        else:
+            payload = np.ascontiguousarray(features).astype("<f2", copy=False).tobytes()
+        header = _HEADER.pack(_MAGIC[self._form], *features.shape, _checksum(features.shape, payload))
         path = self.path(image_id)
         if isinstance(path, storage.Remote):
             path.write_bytes(header + payload)
@@ -106,6 +115,8 @@ class FeatureStore:
         many packs there are then. Others may read and put meanwhile, and none discard or compact."""
         alone = list(self.alone())
         left = self.packs.compact({key: self._reader(key) for key in alone}, _is_whole, size)
+        if alone:
+            self.packs.settle()
         for key in alone:
             self.path(key).unlink(missing_ok=True)
         return left
@@ -123,8 +134,11 @@ def _read(content: bytes) -> np.ndarray | None:
         return None
     magic, *shape, checksum = _HEADER.unpack_from(content)
     payload = memoryview(content)[_HEADER.size :]
-    if magic != _MAGIC or len(payload) != 2 * int(np.prod(shape)) or _checksum(shape, payload) != checksum:
+    sizes = {_MAGIC["float16"]: 2 * math.prod(shape), _MAGIC["uint8"]: eight_bits.size(shape)}
+    if len(payload) != sizes.get(magic) or _checksum(shape, payload) != checksum:
         return None
+    if magic == _MAGIC["uint8"]:
+        return eight_bits.unpack(payload, shape)
     return np.frombuffer(payload, "<f2").reshape(shape).astype(np.float16, copy=False)
 
 

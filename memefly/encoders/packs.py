@@ -309,6 +309,10 @@ class Packs:
         with self._lock:
             self._list = self._list._replace(read=-math.inf)
 
+    def settle(self) -> None:
+        """Waits until whoever has a list from before now reads it again, for what is not in it."""
+        time.sleep(2 * _FRESH)
+
     # --- what is done to them ---------------------------------------------------------------------------------------
 
     def discard(self, names: Iterable[str]) -> int:

@@ -1,12 +1,19 @@
 import os
+import threading
 
 import numpy as np
 import pytest
 
+from memefly.encoders import eight_bits, packs
 from memefly.encoders.feature_store import FeatureStore
 
 FEATURES = np.arange(2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4)
 ID, OTHER = "ab" + "0" * 62, "cd" + "0" * 62
+
+
+@pytest.fixture(autouse=True)
+def lists_are_read_often(monkeypatch):
+    monkeypatch.setattr(packs, "_FRESH", 0.02)
 
 
 @pytest.fixture
@@ -19,6 +26,22 @@ def test_round_trip(store):
     store.put(ID, FEATURES)
     np.testing.assert_array_equal(store.get(ID), FEATURES)
     assert store.get(ID).dtype == np.float16
+
+
+def test_eight_bits_take_half_and_are_read_by_anybody(tmp_path):
+    rng = np.random.default_rng(0)
+    features = np.maximum(rng.standard_normal((8, 8, 64)), 0).astype(np.float16)
+    store, anybody = FeatureStore(tmp_path, "f" * 64, "uint8"), FeatureStore(tmp_path, "f" * 64)
+    store.put(ID, features)
+    found = anybody.get(ID)
+    assert found.tobytes() == eight_bits.unpack(eight_bits.pack(features), features.shape).tobytes()
+    assert store.path(ID).stat().st_size == 32 + 4 * 64 + 8 * 8 * 64
+    content = bytearray(store.path(ID).read_bytes())
+    content[40] ^= 1  # of a channel's least value
+    store.path(ID).write_bytes(content)
+    assert anybody.get(ID) is None
+    store.put(ID, features)
+    assert store.compact() == 1 and anybody.get(ID).tobytes() == found.tobytes()
 
 
 def test_another_encoder_shares_nothing(store, tmp_path):
@@ -97,3 +120,24 @@ def test_a_killed_compaction_loses_nothing(store, monkeypatch):
 def test_wants_float16(store):
     with pytest.raises(ValueError, match="expected float16"):
         store.put(ID, FEATURES.astype(np.float32))
+
+
+def test_who_has_just_read_the_list_finds_what_was_compacted_since(store, tmp_path):
+    """An entry is in its own file until every list is old that does not have its pack."""
+    reader, missed, ended = FeatureStore(tmp_path, "f" * 64), [], threading.Event()
+    keys = [f"{i:02x}" * 32 for i in range(40)]
+    for key in keys:
+        store.put(key, FEATURES)
+
+    def read() -> None:
+        while not ended.is_set():
+            missed.extend(key for key in keys if reader.get(key) is None)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    store.compact()
+    ended.set()
+    thread.join()
+    assert not missed and not list(store.alone())
+    missed.extend(key for key in keys if reader.get(key) is None)
+    assert not missed
