@@ -159,6 +159,9 @@ def add_serve(command: Command) -> None:
         "--largest-batch", type=positive, metavar="B", help="pictures through the model at once (as it was warmed for)"
     )
     serve.add_argument(
+        "--callers", type=positive, metavar="N", help="calls of the model at the same time (as many as it takes well)"
+    )
+    serve.add_argument(
         "--models", type=Path, metavar="DIR", help="beside --tf-serving, ROOT/serving: what its models are"
     )
     serve.add_argument(
@@ -199,6 +202,8 @@ def _serve(arguments) -> int:
         raise UsageError("--label is for --tf-serving: a model in this process has none; give the version's folder")
     if arguments.tf_serving and arguments.largest_batch:
         raise UsageError("--largest-batch is for --model: TensorFlow Serving batches as its own settings say")
+    if arguments.tf_serving and arguments.callers:
+        raise UsageError("--callers is for --model: TensorFlow Serving has threads of its own")
     if arguments.model and arguments.models:
         raise UsageError("--models is for --tf-serving: a model in this process says itself what it is")
     if arguments.api_keys and not arguments.api_keys.is_file():
@@ -259,7 +264,8 @@ def _serve_on(listener: socket.socket, arguments, config: ServiceConfig) -> int:
         from memefly.serving.local_model import LocalModel
 
         print(f"memefly: loads {arguments.model}", file=sys.stderr)
-        backend: Backend = LocalModel(arguments.model, arguments.largest_batch or LARGEST_BATCH)
+        largest = arguments.largest_batch or LARGEST_BATCH
+        backend: Backend = LocalModel(arguments.model, largest, callers=arguments.callers)
     else:
         from memefly.serving.tf_serving import TensorFlowServing
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(folder: str | Place) -> ExportedModel | LiteModel:
     """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
     version = newest_version(folder)
-    if read_manifest(version).get("precision") == "int8":
+    if read_manifest(version).get("precision") in ("int8", "fp32"):  # what the SavedModel is has none
         from memefly.exported.lite import LiteModel
 
         return LiteModel(version)

@@ -7,6 +7,7 @@
   (avx512_bf16, amx_bf16), slower on all others.
 - `int8`: two files for LiteRT (`memefly.exported.lite`), a quarter of the size, which `memefly serve` and `memefly
   caption` read and TensorFlow Serving does not.
+- `fp32`: the same two files in float32; no smaller than what they are made of, but faster, and they say the same.
 
 Either is compared with the model that it was made of on the eval split, which neither was trained or calibrated on, and
 is not kept if it loses more BLEU-4 than the tolerance.
@@ -60,7 +61,7 @@ class Verdict:
 def reduce(
     model: str | Place,
     out: str | Path,
-    precision: Literal["bf16", "int8"],
+    precision: Literal["bf16", "int8", "fp32"],
     data: str | Place,
     *,
     calibration: int = 200,
@@ -80,9 +81,9 @@ def reduce(
         raise ModelError(f"{full.folder} is a smaller form itself; give the model that it was made of")
     version = _version(full)
     if out.resolve() == full.folder.resolve().parent:
-        if precision == "int8":
+        if precision != "bf16":
             raise ModelError(
-                f"{out} is for TensorFlow Serving, which cannot load int8; export it to a folder elsewhere"
+                f"{out} is for TensorFlow Serving, which cannot load {precision}; export it to a folder elsewhere"
             )
         version = int(versions(out)[0].name) + 1
     out = out / str(version)
@@ -92,11 +93,12 @@ def reduce(
     partial = out.with_name(f".{out.name}.judged")  # nobody finds it under its name before it is judged
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        if precision == "int8":
-            lite.convert(full, partial, _read(data, train, calibration)[0], on_progress)
-        else:
+        if precision == "bf16":
             on_progress("encoder: to bfloat16")
             _to_bfloat16(full, partial)
+        else:
+            ranges = _read(data, train, calibration)[0] if precision == "int8" else ()
+            lite.convert(full, partial, ranges, on_progress, precision)
         judging, references = _read(data, judges, pictures)
         verdict = _judge(full, loading.load(partial), judging, references, tolerance, on_compared)
         if not verdict.blessed:

@@ -23,6 +23,8 @@ from memefly.storage import Place
 class ExportedModel:
     """A loaded SavedModel; what a client of TensorFlow Serving would see, in this process."""
 
+    batches, at_once = True, 2  # calls worth making at the same time: one encodes while another searches, on one core
+
     def __init__(self, folder: Place):
         self.folder, self.manifest = folder, read_manifest(folder)
         if not isinstance(self.manifest.get("config", {}).get("decoding"), dict):

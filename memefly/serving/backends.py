@@ -67,8 +67,9 @@ class Backend(Protocol):
 
 def model_of(manifest: Mapping, version: int | None) -> Model:
     """By `memefly.json`."""
-    # The form of eight bits has no knobs, so no seeds either.
-    decoding = manifest.get("config", {}).get("decoding", {}) if manifest.get("precision") != "int8" else {}
+    # The forms for LiteRT have no knobs, so no seeds either.
+    fixed = manifest.get("precision") in ("int8", "fp32")
+    decoding = manifest.get("config", {}).get("decoding", {}) if not fixed else {}
     samples = float(decoding.get("temperature") or 0) > 0
     return Model(version, manifest.get("digest"), samples)
 

@@ -42,7 +42,7 @@ _Asked = tuple[bytes, dict[str, Any]]  # a picture, and its knobs
 class _Loaded:
     """A version, and who still asks it."""
 
-    def __init__(self, folder: Place, largest_batch: int):
+    def __init__(self, folder: Place, largest_batch: int, callers: int | None):
         from memefly.exported import loading
 
         self.folder = folder
@@ -50,7 +50,9 @@ class _Loaded:
         self.loaded.warm_up()
         number = int(folder.name) if folder.name.isdecimal() else None  # a copy may be called otherwise
         self.about = model_of(self.loaded.manifest, self.loaded.manifest.get("version") or number)
-        self.batcher: Batcher[_Asked] = Batcher(self._predict, largest_batch)
+        self.batcher: Batcher[_Asked] = Batcher(
+            self._predict, largest_batch if self.loaded.batches else 1, callers=callers or self.loaded.at_once
+        )
         self.alone = threading.Lock()  # a picture with heavy knobs: one at a time, so that memory is bounded
         self.asked = 0
 
@@ -64,10 +66,19 @@ class _Loaded:
 
 
 class LocalModel:
-    def __init__(self, folder: str | Place, largest_batch: int = LARGEST_BATCH, watch: float = WATCH):
-        self._folder, self._largest_batch = storage.at(folder), largest_batch
+    """At most `largest_batch` pictures go through the model in a call, and `callers` calls at once: by default, as many
+    as the model takes well."""
+
+    def __init__(
+        self,
+        folder: str | Place,
+        largest_batch: int = LARGEST_BATCH,
+        watch: float = WATCH,
+        callers: int | None = None,
+    ):
+        self._folder, self._largest_batch, self._callers = storage.at(folder), largest_batch, callers
         self._lock = threading.Condition()
-        self._current = _Loaded(newest_version(folder), largest_batch)
+        self._current = _Loaded(newest_version(folder), largest_batch, callers)
         self._passed_over: Place | None = None
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -87,7 +98,7 @@ class LocalModel:
     def look(self, data: bytes, caption: str) -> Looked:
         with self._using() as one, one.alone:
             if not hasattr(one.loaded, "explain"):
-                raise ModelError("a model of eight bits does not say where it looked; serve the one that it is made of")
+                raise ModelError("a model for LiteRT does not say where it looked; serve the one that it is made of")
             return one.loaded.explain([data], [caption])[0]
 
     def status(self) -> Status:
@@ -127,7 +138,7 @@ class LocalModel:
 
     def _take_up(self, folder: Place) -> None:
         try:
-            new = _Loaded(folder, self._largest_batch)
+            new = _Loaded(folder, self._largest_batch, self._callers)
         except Exception as error:  # whatever is wrong with it, there is one that answers
             log.error("version %s does not load, %s goes on: %s", folder.name, self._current.folder.name, error)
             self._passed_over = folder
