@@ -9,6 +9,7 @@ import pytest
 
 from components.image_features import artifact
 from memefly import encoders, images
+from memefly.commands.main import main
 from memefly.datasets import sample
 from memefly.datasets.examples import read, strings
 from memefly.encoders import EncoderConfig
@@ -102,3 +103,28 @@ def test_features_that_are_gone_are_made_anew_although_it_was_cached(tmp_path, d
     summary = run_to(data, "ImageFeatures")
     assert summary.features == {"computed": 3, "reused": 57} and sorted(store.folder.rglob("*.f16")) == entries
     assert [one["state"] for one in summary.components if one["name"] == "ImageFeatures"] == ["ran"]
+
+
+@pytest.mark.once
+def test_in_eight_bits_and_fewer_channels(tmp_path, data, run_to, small_encoder):
+    """What is stored is what the encoder says, and what its Examples say of it is of what is stored."""
+    run_to(data, "ImageFeatures")
+    assert main(["project", "--root", str(tmp_path / "root"), "--channels", "8", "--out", str(tmp_path / "p.npz")]) == 0
+    asked = {"projection": str(tmp_path / "p.npz"), "storage": "uint8"}
+    summary = run_to(data, "ImageFeatures", *(f"encoder.{name}={value}" for name, value in asked.items()))
+    assert summary.features == {"computed": 60, "reused": 0}, "it shares nothing with the other form"
+    config = EncoderConfig(weights=str(small_encoder), **asked)
+    store = FeatureStore(tmp_path / "root" / "features", encoders.digest(config))
+    assert store.size() == 60 * (32 + 4 * 8 + 8 * 8 * 8)
+    encoder = encoders.load(config)
+    for path in sorted((data / "images").iterdir())[:5]:
+        (fresh,) = encoder.encode_bytes([images.read(path).data]).astype(np.float32)
+        stored = store.get(hashlib.sha256(path.read_bytes()).hexdigest())
+        assert np.abs(stored - fresh).max() <= 0.01 * np.ptp(fresh), "another batch rounds otherwise"
+    made = max(
+        (tmp_path / "root" / "artifacts" / "ImageFeatures" / "features").iterdir(), key=lambda one: int(one.name)
+    )
+    told = artifact.read(str(made))
+    assert (told.encoder, told.shape) == (encoders.digest(config), (8, 8, 8))
+    of_train = np.stack([store.get(strings(one["image_id"])[0]) for one in read(made / "Split-train")])
+    np.testing.assert_allclose(told.mean, of_train.astype(np.float64).mean((0, 1, 2)), rtol=1e-5, atol=1e-6)

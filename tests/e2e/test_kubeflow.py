@@ -96,6 +96,7 @@ def test_where_data_is_known_what_was_made_of_it_is_reused(tmp_path, memes):
         ("no/such/folder/p.yaml", [], None, "there is no folder"),
         ("p.yaml", ["data.schema=mine.pbtxt"], None, "a file of this machine"),
         ("p.yaml", ["storage.features=/mnt/features"], None, "under a run's root_folder"),
+        ("p.yaml", ["encoder.projection=/srv/p.npz"], None, "a file of this machine, which no container has"),
         ("p.yaml", [], "no-data", "is not a folder"),
     ],
 )

@@ -1,5 +1,6 @@
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import exported_model
 import numpy as np
@@ -38,6 +39,37 @@ def test_it_says_nearly_what_the_model_says(model, small, pictures):
     assert np.mean(same) > 0.7
     scores = [[row[0].score for row in rows] for rows in (ours, theirs)]
     assert np.abs(np.subtract(*scores)).mean() < 0.1 * np.abs(scores[1]).mean()
+
+
+@pytest.mark.once
+def test_in_float32_it_says_what_the_model_says(model, pictures, tmp_path):
+    lite.convert(model, tmp_path / "1700000000", precision="fp32")
+    exact = loading.load(tmp_path / "1700000000")
+    assert exact.manifest["precision"] == "fp32" and "calibration" not in exact.manifest
+    ours, theirs = exact.caption(pictures), model.caption(pictures)
+    assert len({row[0].text for row in theirs}) > 3
+    assert [[one.text for one in row] for row in ours] == [[one.text for one in row] for row in theirs]
+    np.testing.assert_allclose(
+        [one.score for row in ours for one in row], [one.score for row in theirs for one in row], atol=1e-3
+    )
+
+
+@pytest.mark.once
+def test_pictures_of_several_calls_go_through_side_by_side(small, pictures):
+    """Whether one comes alone, in a call with others or beside other calls, it gets its caption; what is no picture
+    takes none from the others."""
+    model = lite.LiteModel(small, threads=3)
+    alone = [model.predict([data]) for data in pictures[:6]]
+    together = model.predict([*pictures[:3], b"none", *pictures[3:6]])
+    assert together["error"].tolist() == [b"", b"", b"", lite.NOT_A_PICTURE.encode(), b"", b"", b""]
+    assert together["caption"][3] == b""
+    assert [*together["caption"][:3], *together["caption"][4:]] == [one["caption"][0] for one in alone]
+    with ThreadPoolExecutor(6) as callers:
+        beside = list(callers.map(lambda i: model.predict([pictures[i % 6]]), range(60)))
+    assert [one["caption"][0] for one in beside] == [alone[i % 6]["caption"][0] for i in range(60)]
+    np.testing.assert_allclose(
+        [one["score"][0] for one in beside], [alone[i % 6]["score"][0] for i in range(60)], atol=1e-5
+    )
 
 
 def test_the_search_is_that_of_the_model(model, small, pictures):

@@ -373,6 +373,50 @@ def test_what_waits_goes_together():
     batcher.close()
 
 
+def test_callers_share_what_waits():
+    """Two calls at the same time, and what waits for them is shared between those who are free."""
+    both, sizes, threads = threading.Barrier(2), [], set()
+
+    def model(batch):
+        both.wait(10)  # nobody is alone in it
+        sizes.append(len(batch))
+        threads.add(threading.get_ident())
+        return {"length": np.array([len(data) for data in batch])}
+
+    batcher = Batcher(model, largest=4, callers=2)
+    futures = [batcher.submit(b"a"), batcher.submit(b"bb")]
+    assert [f.result(10)["length"] for f in futures] == [1, 2]
+    assert sizes == [1, 1] and len(threads) == 2
+    batcher.close()
+    assert not batcher.alive
+    with pytest.raises(BusyError, match="shutting down"):
+        batcher.submit(b"late")
+
+
+def test_closing_answers_what_waits_for_several_callers():
+    entered, go, sizes = threading.Semaphore(0), threading.Event(), []
+
+    def model(batch):
+        entered.release()
+        assert go.wait(10)
+        sizes.append(len(batch))
+        return {"length": np.array([len(data) for data in batch])}
+
+    batcher = Batcher(model, largest=2, callers=3, waiting=20)
+    futures = []
+    for n in range(3):  # one each
+        futures.append(batcher.submit(b"x" * n))
+        assert entered.acquire(timeout=10)
+    futures += [batcher.submit(b"x" * n) for n in range(3, 12)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    go.set()
+    closing.join(10)
+    assert not closing.is_alive() and not batcher.alive
+    assert [f.result(0)["length"] for f in futures] == list(range(12))
+    assert sum(sizes) == 12 and max(sizes) == 2
+
+
 def test_errors_reach_those_who_asked_and_nobody_else():
     model = Slow()
     batcher = Batcher(model, largest=4)
