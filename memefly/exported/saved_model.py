@@ -23,7 +23,7 @@ from memefly.storage import Place
 class ExportedModel:
     """A loaded SavedModel; what a client of TensorFlow Serving would see, in this process."""
 
-    batches, at_once = True, 2  # calls worth making at the same time: one encodes while another searches, on one core
+    batches, at_once = True, 1  # calls worth making at the same time: a batch uses all cores (`benchmarks.serving`)
 
     def __init__(self, folder: Place):
         self.folder, self.manifest = folder, read_manifest(folder)

@@ -215,7 +215,7 @@ def test_nobody_at_the_endpoint_is_said_in_seconds_before_anything_starts(memes,
     arguments = ["--runner=PortableRunner", f"--job_endpoint=localhost:{job}", "--environment_type=EXTERNAL"]
     started = time.monotonic()
     done = run(memes, tmp_path / "root", small_encoder, *beam_set(arguments))
-    assert time.monotonic() - started < 60, "most of which is the imports"
+    assert time.monotonic() - started < 200, "Beam alone waits for 300; most of this is imports"
     assert done.returncode == 1
     assert done.stderr.startswith(f"memefly: no job server of Beam answers at localhost:{job}: nothing took the call")
     assert "[ 1/" not in done.stdout
