@@ -7,18 +7,21 @@ TFRecords of Examples with features, picture and token ids in one, streamed thro
 `memefly.training.inputs`: token ids from Transform's Examples, held in memory, features from the store, checksums
 verified. Both give batches of 13 pictures with 5 captions each; nothing is trained. Features are what a ReLU leaves of
 normal numbers, float16 (8, 8, 2048), pictures 20 KiB of noise, about what a JPEG of 299 x 299 has. Epochs of both take
-turns; the first of ours has the token ids read, too. Files are in the system's cache for both.
+turns; the first of ours has the token ids read, too. Files are in the system's cache for both. Beside it, the smaller
+forms of features: `encoder.storage=uint8`, and 256 of the channels, as a projection leaves them.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +32,12 @@ from memefly.text import END_ID, RESERVED_TOKENS, START_ID
 from memefly.training.inputs import Examples, batches
 
 SHAPE, LENGTH, CAPTIONS, PICTURES = (8, 8, 2048), 26, 5, 13
+FORMS: dict[str, tuple[int, Literal["float16", "uint8"]]] = {  # channels, and what they are stored in
+    "ours": (2048, "float16"),
+    "ours in eight bits": (2048, "uint8"),
+    "ours of 256 channels": (256, "float16"),
+    "ours of 256 channels in eight bits": (256, "uint8"),
+}
 
 
 def main() -> None:
@@ -37,14 +46,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fat, thin, store = write(Path(folder), arguments.pictures)
-        examples = Examples([str(thin)], [str(thin)], store, SHAPE, LENGTH)
-        sides: dict[str, Callable] = {
-            "peer": lambda epoch: streamed(fat, epoch),
-            "ours": lambda epoch: batches(
-                examples, seed=0, pictures=PICTURES, captions=CAPTIONS, groups=1, epoch=epoch, bucket=2
-            ),
-        }
+        fat, thin, stores = write(Path(folder), arguments.pictures)
+        sides: dict[str, Callable] = {"peer": lambda epoch: streamed(fat, epoch)}
+        for name, store in stores.items():
+            examples = Examples([str(thin)], [str(thin)], store, (*SHAPE[:2], FORMS[name][0]), LENGTH)
+            sides[name] = functools.partial(read, examples)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for epoch in range(arguments.epochs):
             for name, make in sides.items():
@@ -52,7 +58,6 @@ def main() -> None:
                 seen = sum(int(shown.shape[0]) for shown, *_ in make(epoch))
                 seconds[name].append(time.perf_counter() - began)
                 assert seen == arguments.pictures, (name, seen)
-        stored = sum(path.stat().st_size for path in store.folder.rglob("*.f16"))
         per_picture = {
             "first epoch, ms": {name: 1000 * times[0] / arguments.pictures for name, times in seconds.items()},
             "later epochs, ms": {
@@ -66,20 +71,28 @@ def main() -> None:
             "name": "reading",
             "commit": provenance.git_commit(),
             "pictures": arguments.pictures,
-            "store, bytes a picture": stored / arguments.pictures,
+            "store, bytes a picture": {name: store.size() / arguments.pictures for name, store in stores.items()},
             "a picture": per_picture,
             "ratio": {
-                "first epoch": seconds["peer"][0] / seconds["ours"][0],
-                "later epochs": statistics.median(seconds["peer"][1:]) / statistics.median(seconds["ours"][1:]),
+                name: {
+                    "first epoch": seconds["peer"][0] / seconds[name][0],
+                    "later epochs": statistics.median(seconds["peer"][1:]) / statistics.median(seconds[name][1:]),
+                }
+                for name in FORMS
             },
         }
     print(json.dumps(told, indent=2))
 
 
-def write(folder: Path, pictures: int) -> tuple[Path, Path, FeatureStore]:
-    """The same pictures as either side has them: fat Examples; thin ones, and the store."""
+def read(examples: Examples, epoch: int) -> Iterator:
+    return batches(examples, seed=0, pictures=PICTURES, captions=CAPTIONS, groups=1, epoch=epoch, bucket=2)
+
+
+def write(folder: Path, pictures: int) -> tuple[Path, Path, dict[str, FeatureStore]]:
+    """The same pictures as either side has them: fat Examples; thin ones, and a store of each form."""
     rng = np.random.default_rng(0)
-    store, fat, thin = FeatureStore(folder / "features", "b" * 64), folder / "fat.gz", folder / "thin.gz"
+    stores = {name: FeatureStore(folder / name, "b" * 64, form) for name, (_, form) in FORMS.items()}
+    fat, thin = folder / "fat.gz", folder / "thin.gz"
 
     def of(*values: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
@@ -102,8 +115,9 @@ def write(folder: Path, pictures: int) -> tuple[Path, Path, FeatureStore]:
             }
             write_to(thins, light)
             write_to(fats, {**light, "features": of(features.tobytes()), "image": of(rng.bytes(20 << 10))})
-            store.put(image_id, features)
-    return fat, thin, store
+            for name, store in stores.items():
+                store.put(image_id, features[..., : FORMS[name][0]])
+    return fat, thin, stores
 
 
 def streamed(path: Path, epoch: int) -> tf.data.Dataset:
