@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from memefly.commands.main import main
+from memefly.encoders import packs
 from memefly.encoders.feature_store import FeatureStore
 from memefly.errors import UsageError
 from memefly.operations import features
@@ -14,7 +15,8 @@ KEYS = [f"{i:02x}" * 32 for i in range(5)]
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "_FRESH", 0.02)
     for encoder, keys in (("a" * 64, KEYS), ("b" * 64, KEYS[:2])):
         store = FeatureStore(tmp_path / "features", encoder)
         for i, key in enumerate(keys):
