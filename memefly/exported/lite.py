@@ -273,14 +273,24 @@ class LiteModel:
                 return self._whole(picture)
             finally:
                 self._whole_is_free.release()
-        with self._counting:
-            wanted = self._single.empty() and self._made < self.at_once
-            self._made += wanted
-        one = _Interpreters(self.folder, 1) if wanted else self._single.get()
+        one = self._free()
         try:
             return one(picture)
         finally:
             self._single.put(one)
+
+    def _free(self) -> _Interpreters:
+        with self._counting:
+            wanted = self._single.empty() and self._made < self.at_once
+            self._made += wanted
+        if not wanted:
+            return self._single.get()
+        try:
+            return _Interpreters(self.folder, 1)
+        except BaseException:
+            with self._counting:  # or the others would wait for it
+                self._made -= 1
+            raise
 
     def answer(self, image_bytes: Sequence[bytes], knobs: dict) -> dict[str, np.ndarray]:
         """As `predict`. Raises `ModelError` where a knob is not as exported."""
