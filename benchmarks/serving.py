@@ -35,7 +35,7 @@ from typing import IO
 import numpy as np
 
 from memefly import images, provenance
-from memefly.exported.manifest import newest_version, read_manifest
+from memefly.exported.manifest import is_lite, newest_version, read_manifest
 from memefly.exported.warmup import LARGEST_BATCH
 
 PEER = {"load_s": 9.0, "first_s": 5.8, "later_s": 0.4}
@@ -230,7 +230,7 @@ def main() -> None:
     for smaller in arguments.smaller:
         folder = newest_version(smaller)
         manifest = read_manifest(folder)
-        folders[manifest["precision"] + ("" if "signatures" in manifest else " LiteRT")] = folder
+        folders[manifest["precision"] + (" LiteRT" if is_lite(manifest) else "")] = folder
     result: dict = {"name": "serving", "commit": provenance.git_commit(), "pictures": len(paths), "peer": PEER}
 
     starts = []

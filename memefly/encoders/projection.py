@@ -25,7 +25,6 @@ from memefly.storage import Place
 if TYPE_CHECKING:
     import tensorflow as tf
 
-CLIP = 10.0  # standard deviations, as a network's own standardizer has it
 _FORM = "memefly projection 1"
 
 
@@ -47,6 +46,8 @@ class Projection:
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Graph op: float32 (B, h, w, D) to float32 (B, h, w, C)."""
         import tensorflow as tf
+
+        from memefly.encoders.standardize import CLIP
 
         standardized = tf.clip_by_value((features - self.mean) * (1 / self.std), -CLIP, CLIP)
         return tf.nn.conv2d(standardized, self.components[np.newaxis, np.newaxis], strides=1, padding="VALID")

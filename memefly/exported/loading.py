@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memefly.exported.manifest import newest_version, read_manifest
+from memefly.exported.manifest import is_lite, newest_version, read_manifest
 from memefly.exported.saved_model import ExportedModel
 from memefly.storage import Place
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(folder: str | Place) -> ExportedModel | LiteModel:
     """Loads an exported model: a version folder, or the folder of versions, whose newest is taken."""
     version = newest_version(folder)
-    if read_manifest(version).get("precision") in ("int8", "fp32"):  # what the SavedModel is has none
+    if is_lite(read_manifest(version)):
         from memefly.exported.lite import LiteModel
 
         return LiteModel(version)

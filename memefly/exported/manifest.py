@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from memefly import storage
@@ -23,6 +24,11 @@ MODEL_NAME = "captioner"
 STATISTICS = "assets.extra/statistics.pb"  # of what it was trained on, as TFDV writes them; without the captions
 LAST = ("saved_model.pb", MANIFEST)  # of its files, where they appear one by one
 SIGNATURES = ("serving_default", "decode", "explain", "evaluate")
+
+
+def is_lite(manifest: Mapping) -> bool:
+    """Whether the model is one for LiteRT (`memefly.exported.lite`), and no SavedModel."""
+    return manifest.get("precision") in ("int8", "fp32")
 
 
 def read_manifest(folder: str | Place) -> dict:

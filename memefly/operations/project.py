@@ -57,6 +57,7 @@ def fit(root: str | Path, channels: int, out: str | Place, pictures: int = 2000)
 def _encoder(root: str | Path, digest: str) -> EncoderConfig:
     """As the newest run had it whose features are of this encoder."""
     for run in runs.read(root):
-        if run.summary.get("encoder", {}).get("digest") == digest:
-            return EncoderConfig(**run.summary["configuration"]["encoder"])
+        asked = run.summary.get("configuration", {}).get("encoder")
+        if asked and run.summary.get("encoder", {}).get("digest") == digest:
+            return EncoderConfig(**asked)
     raise UsageError(f"{root}: none of its runs says which encoder its features are of; run the pipeline on it once")

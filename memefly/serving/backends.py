@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from memefly.errors import BackendError, PictureError, UnsafeError
 from memefly.exported.captions import Caption, Looked, Reader
-from memefly.exported.manifest import MODEL_NAME
+from memefly.exported.manifest import MODEL_NAME, is_lite
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Backend(Protocol):
 def model_of(manifest: Mapping, version: int | None) -> Model:
     """By `memefly.json`."""
     # The forms for LiteRT have no knobs, so no seeds either.
-    fixed = manifest.get("precision") in ("int8", "fp32")
-    decoding = manifest.get("config", {}).get("decoding", {}) if not fixed else {}
+    decoding = manifest.get("config", {}).get("decoding", {}) if not is_lite(manifest) else {}
     samples = float(decoding.get("temperature") or 0) > 0
     return Model(version, manifest.get("digest"), samples)
 

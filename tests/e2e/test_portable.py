@@ -214,8 +214,10 @@ def test_nobody_at_the_endpoint_is_said_in_seconds_before_anything_starts(memes,
     job, pool = ports.free(2)
     arguments = ["--runner=PortableRunner", f"--job_endpoint=localhost:{job}", "--environment_type=EXTERNAL"]
     started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import pipeline.local_runner"], cwd=HOME, capture_output=True, check=True)
+    imported = time.monotonic()
     done = run(memes, tmp_path / "root", small_encoder, *beam_set(arguments))
-    assert time.monotonic() - started < 200, "Beam alone waits for 300; most of this is imports"
+    assert time.monotonic() - imported < 60 + (imported - started), "what it imports takes long on a busy machine"
     assert done.returncode == 1
     assert done.stderr.startswith(f"memefly: no job server of Beam answers at localhost:{job}: nothing took the call")
     assert "[ 1/" not in done.stdout
